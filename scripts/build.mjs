@@ -30,7 +30,7 @@ function sources() {
     .filter((folder) => existsSync(folder))
     .flatMap((folder) =>
       readdirSync(folder, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() && /\.ts$/.test(entry.name))
+        .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
         .filter((entry) => !entry.name.endsWith('.test.ts'))
         .map((entry) => join(entry.parentPath, entry.name)),
     )
@@ -39,7 +39,8 @@ function sources() {
 /** Changes when a source is added, removed or written, and when a setting is. */
 function signature() {
   const hash = createHash('sha256')
-  for (const file of [...sources(), ...settings.map((name) => join(root, name))].toSorted()) {
+  const files = [...sources(), ...settings.map((name) => join(root, name))]
+  for (const file of files.toSorted((a, b) => (a < b ? -1 : 1))) {
     const { mtimeMs, size } = statSync(file)
     hash.update(`${file}\0${mtimeMs}\0${size}\n`)
   }
