@@ -1,0 +1,12 @@
+/**
+ * The door `holdfast/conformance`: what an adapter has to keep, as cases that run in any test runner.
+ *
+ * ```ts
+ * await registerCases(brokerCases, { describe, it }, () => ({ name: 'mine', connect: () => mine() }))
+ * ```
+ */
+export { choose, inParallel, type Case, type LeftOut, type Need } from './case.ts'
+export { registerCases, type TestRunner } from './register.ts'
+
+export { brokerCases } from './broker/cases.ts'
+export type { BrokerFaults, BrokerHarness, Heal, SecondProcess } from './broker/harness.ts'
