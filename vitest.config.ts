@@ -7,11 +7,14 @@ import {
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
 
-/** A named slice of the test tree, run by `vitest --project NAME`. */
+/**
+ * A named slice of the test tree, run by `vitest --project NAME`. Slices of one group run side by
+ * side; those that kill processes or hold the machine busy come later, one file at a time.
+ */
 function project(
   name: string,
   folders: readonly string[],
-  testTimeout: number,
+  { testTimeout, groupOrder }: { testTimeout: number; groupOrder: number },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
@@ -20,6 +23,8 @@ function project(
       include: folders.map((folder) => `test/${folder}/**/*.test.ts`),
       testTimeout,
       hookTimeout: testTimeout,
+      maxWorkers: groupOrder < 2 ? 2 : 1,
+      sequence: { groupOrder },
     },
   }
 }
@@ -49,15 +54,17 @@ const config: ViteUserConfig = defineConfig({
   },
   test: {
     allowOnly: false,
-    maxWorkers: 2,
     coverage: { include: ['src/**', 'adapters/**'], reportsDirectory: 'coverage' },
     projects: [
-      project('unit', unitFolders, 10_000),
-      project('memory', ['adapters/memory'], 30_000),
-      project('sqlite', ['adapters/sql', 'adapters/sqlite'], 60_000),
-      project('process', ['process'], 180_000),
-      project('examples', ['examples'], 300_000),
-      project('faults', ['faults'], 600_000),
+      project('unit', unitFolders, { testTimeout: 10_000, groupOrder: 0 }),
+      project('memory', ['adapters/memory'], { testTimeout: 30_000, groupOrder: 0 }),
+      project('sqlite', ['adapters/sql', 'adapters/sqlite'], {
+        testTimeout: 60_000,
+        groupOrder: 1,
+      }),
+      project('process', ['process'], { testTimeout: 180_000, groupOrder: 2 }),
+      project('examples', ['examples'], { testTimeout: 300_000, groupOrder: 3 }),
+      project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },
 })
