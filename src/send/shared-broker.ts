@@ -1,0 +1,172 @@
+import type { Broker, BrokerState, Deadline } from '../contract/broker.ts'
+import type { Capabilities } from '../contract/capabilities.ts'
+import type { Clock, Random } from '../contract/clock.ts'
+import type { CrashPoints } from '../contract/crash-points.ts'
+import type { Emit, EventType, HoldfastEvent } from '../contract/events.ts'
+import { ClosedError, HoldfastError } from '../contract/errors.ts'
+import type { Finding, TopicTopology } from '../contract/topology.ts'
+import { withDeadline } from '../policy/deadline.ts'
+
+/** What a session needs beside the broker. */
+export interface SessionContext {
+  readonly clock: Clock
+  readonly random: Random
+  readonly crash: CrashPoints
+  readonly emit: Emit
+}
+
+const DOWN: BrokerState = Object.freeze({ status: 'down', reason: 'not opened yet' })
+
+/** A topology that was asked for, and how far it is on the present connection. */
+interface Provisioned {
+  readonly topic: TopicTopology
+  readonly mode: 'create' | 'verify'
+  generation: number
+  done: Promise<void> | null
+}
+
+/** The one open broker behind all sessions that were given the same broker object. */
+export class SharedBroker {
+  static readonly #byBroker = new WeakMap<Broker, SharedBroker>()
+
+  readonly #broker: Broker
+  readonly #context: SessionContext
+  readonly #emits = new Set<Emit>()
+  readonly #listeners = new Set<(state: BrokerState) => void>()
+  readonly #topics = new Map<string, Provisioned>()
+  readonly #abort = new AbortController()
+  readonly #stopListening: () => void
+  readonly #emit: Emit
+  #members = 0
+  #state: BrokerState = DOWN
+  #generation = 0
+  #capabilities: Capabilities | null = null
+  #opening: Promise<Capabilities> | null = null
+
+  private constructor(broker: Broker, context: SessionContext) {
+    this.#broker = broker
+    this.#context = context
+    this.#emit = this.#fanOut()
+    this.#stopListening = broker.onState((state) => this.#onState(state))
+  }
+
+  static of(broker: Broker, context: SessionContext): SharedBroker {
+    let shared = SharedBroker.#byBroker.get(broker)
+    if (shared === undefined) {
+      shared = new SharedBroker(broker, context)
+      SharedBroker.#byBroker.set(broker, shared)
+    }
+    return shared
+  }
+
+  get capabilities(): Capabilities | null {
+    return this.#capabilities
+  }
+
+  get state(): BrokerState {
+    return this.#state
+  }
+
+  get generation(): number {
+    return this.#generation
+  }
+
+  enter(emit: Emit): void {
+    this.#members++
+    this.#emits.add(emit)
+  }
+
+  async exit(emit: Emit, deadline: Deadline): Promise<void> {
+    this.#emits.delete(emit)
+    if (--this.#members > 0) return
+    SharedBroker.#byBroker.delete(this.#broker)
+    this.#abort.abort(new ClosedError('broker session'))
+    try {
+      const close = (): Promise<void> => this.#broker.close(deadline)
+      await withDeadline(this.#context.clock, deadline, close, 'closing the broker')
+    } finally {
+      this.#stopListening()
+      this.#listeners.clear()
+    }
+  }
+
+  ready(): Promise<Capabilities> {
+    if (this.#opening === null) {
+      this.#opening = this.#open()
+      this.#opening.catch(() => void (this.#opening = null))
+    }
+    return this.#opening
+  }
+
+  onState(listener: (state: BrokerState) => void): () => void {
+    this.#listeners.add(listener)
+    listener(this.#state)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  async provision(topics: readonly TopicTopology[], mode: 'create' | 'verify'): Promise<void> {
+    await this.ready()
+    await Promise.all(topics.map((topic) => this.#provisioned(topic, mode)))
+  }
+
+  async #open(): Promise<Capabilities> {
+    this.#abort.signal.throwIfAborted()
+    const { clock, random, crash } = this.#context
+    const { signal } = this.#abort
+    this.#capabilities = await this.#broker.open({ clock, random, crash, emit: this.#emit, signal })
+    return this.#capabilities
+  }
+
+  #provisioned(topic: TopicTopology, mode: 'create' | 'verify'): Promise<void> {
+    const name = `${mode} ${JSON.stringify(topic)}`
+    const known = this.#topics.get(name) ?? { topic, mode, generation: -1, done: null }
+    this.#topics.set(name, known)
+    if (known.done === null || known.generation !== this.#generation) {
+      known.generation = this.#generation
+      known.done = this.#ask(known)
+      known.done.catch(() => void (known.done = null))
+    }
+    return known.done
+  }
+
+  async #ask({ topic, mode }: Provisioned): Promise<void> {
+    const findings = await this.#broker.provision({ topics: [topic] }, mode)
+    const wrong = findings.filter(({ severity }) => severity === 'error')
+    if (wrong.length > 0) throw topologyError(topic, wrong)
+  }
+
+  #onState(state: BrokerState): void {
+    const came = this.#state.status === 'down' && state.status !== 'down'
+    this.#state = state
+    if (came) {
+      this.#generation++
+      for (const { topic, mode } of this.#topics.values()) {
+        this.#provisioned(topic, mode).catch((error: unknown) => this.#warn(topic, error))
+      }
+    }
+    this.#emit({ type: 'broker.state', broker: this.#broker.name, state })
+    for (const listener of this.#listeners) listener(state)
+  }
+
+  #warn(topic: TopicTopology, error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error)
+    const message = `topic "${topic.name}" could not be checked after a reconnect: ${why}`
+    this.#emit({ type: 'warning', code: 'topology', message })
+  }
+
+  #fanOut(): Emit {
+    const emits = this.#emits
+    const tell = (event: HoldfastEvent): void => {
+      for (const emit of emits) emit(event)
+    }
+    const wants = (type: EventType): boolean => [...emits].some((emit) => emit.wants(type))
+    return Object.assign(tell, { wants })
+  }
+}
+
+function topologyError(topic: TopicTopology, findings: readonly Finding[]): HoldfastError {
+  const listed = findings.map(({ code, subject, message }) => `${subject}: ${message} (${code})`)
+  return new HoldfastError('topology', `topic "${topic.name}": ${listed.join('; ')}`, {
+    topic: topic.name,
+  })
+}
