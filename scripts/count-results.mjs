@@ -3,7 +3,7 @@
  *
  * The file named by the argument has one step a line: exit code, name, folder of its reports
  * (vitest's json format). A step that ended badly without reporting a failed test counts as one
- * failure: it died.
+ * failure: it died. So does a run in which no test ran.
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,6 +37,8 @@ function countStep(line) {
 
 const steps = readFileSync(process.argv[2], 'utf8').trim().split('\n').map(countStep)
 const passed = steps.reduce((sum, step) => sum + step.passed, 0)
-const failed = steps.reduce((sum, step) => sum + step.failed, 0)
+const counted = steps.reduce((sum, step) => sum + step.failed, 0)
+// A run in which no test ran has shown nothing.
+const failed = passed + counted === 0 ? 1 : counted
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed > 0 ? 1 : 0

@@ -77,11 +77,16 @@ function missingTools() {
   return ['python3', 'make', 'g++'].filter((command) => !has(command))
 }
 
+const installCommand = (tools) => `apt-get install --yes --no-install-recommends ${tools.join(' ')}`
+
+function refuseWithoutInstaller(tools) {
+  if (tools.length === 0 || (process.getuid?.() === 0 && has('apt-get'))) return
+  const remedy = `as root, run '${installCommand(tools)}', or use Node 22.13 or later`
+  throw new Error(`better-sqlite3 must be compiled, which needs ${tools.join(', ')}: ${remedy}`)
+}
+
 function installTools(tools) {
-  const command = `apt-get install --yes --no-install-recommends ${tools.join(' ')}`
-  if (process.getuid?.() !== 0 || !has('apt-get')) {
-    throw new Error(`compiling needs ${tools.join(', ')}: as root, run '${command}'`)
-  }
+  const command = installCommand(tools)
   const options = {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
@@ -118,6 +123,7 @@ function plan(tools) {
 
 function compile(library, destination) {
   const tools = missingTools()
+  refuseWithoutInstaller(tools)
   say(plan(tools))
   if (tools.length > 0) installTools(tools)
   const headers = headersFolder()
@@ -178,7 +184,8 @@ function take(lock) {
 async function locked(lock, work) {
   mkdirSync(dirname(lock), { recursive: true })
   const giveUpAt = Date.now() + lockTimeoutMs
-  while (!take(lock)) {
+  for (let tries = 0; !take(lock); tries++) {
+    if (tries === 4) say('waiting for another process that compiles better-sqlite3')
     if (!holderIsAlive(lock)) rmSync(lock, { force: true })
     else if (Date.now() > giveUpAt) throw new Error(`another process still holds ${lock}`)
     else await sleep(250)
