@@ -4,8 +4,8 @@ import { choose, type Case, type LeftOut } from './case.ts'
 
 /** The two functions every test runner has; those of vitest and of node:test both fit. */
 export interface TestRunner {
-  describe(name: string, body: () => void): unknown
-  it(name: string, body: () => Promise<void>): unknown
+  readonly describe: (name: string, body: () => void) => unknown
+  readonly it: (name: string, body: () => Promise<void>) => unknown
 }
 
 /**

@@ -1,6 +1,31 @@
 import type { Case } from '../case.ts'
 import { carryingCases } from './contract/carrying.ts'
+import { enduranceCases } from './contract/endurance.ts'
+import { extraCases } from './contract/extras.ts'
+import { groupCases } from './contract/groups.ts'
+import { intakeCases } from './contract/intake.ts'
+import { lifecycleCases } from './contract/lifecycle.ts'
+import { orderingCases } from './contract/ordering.ts'
+import { refusingCases } from './contract/refusing.ts'
+import { retryingCases } from './contract/retrying.ts'
+import { settlingCases } from './contract/settling.ts'
+import { sourceCases } from './contract/sources.ts'
 import type { BrokerHarness } from './harness.ts'
 
-/** Every case of the broker suite, contract first. */
-export const brokerCases: readonly Case<BrokerHarness>[] = [...carryingCases]
+/** Cases that hold an adapter to the contract: `Broker`, `Sender` and `Receiver` are driven directly. */
+export const contractCases: readonly Case<BrokerHarness>[] = [
+  ...lifecycleCases,
+  ...carryingCases,
+  ...groupCases,
+  ...refusingCases,
+  ...settlingCases,
+  ...retryingCases,
+  ...orderingCases,
+  ...intakeCases,
+  ...sourceCases,
+  ...extraCases,
+  ...enduranceCases,
+]
+
+/** Every case of the broker suite. */
+export const brokerCases: readonly Case<BrokerHarness>[] = [...contractCases]

@@ -12,7 +12,7 @@ import { systemRandom } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import type { Emit, HoldfastEvent } from '../../../src/contract/events.ts'
 import type { Envelope } from '../../../src/contract/message.ts'
-import type { TopicTopology } from '../../../src/contract/topology.ts'
+import type { Finding, TopicTopology } from '../../../src/contract/topology.ts'
 import { Listener, type OnReceived } from './listener.ts'
 import { WatchedSend } from './reports.ts'
 import type { Stage } from './stage.ts'
@@ -72,13 +72,18 @@ export class Connection {
 
   /** Creates the topic; fails when provisioning finds an error. */
   async declare(given: Partial<TopicTopology> & { readonly name: string }): Promise<void> {
-    const topology = { topics: [declared(this.capabilities, given)] }
-    const findings = await this.#stage.within(
-      'provision()',
-      this.broker.provision(topology, 'create'),
-    )
+    const findings = await this.provision(given, 'create')
     const errors = findings.filter(({ severity }) => severity === 'error')
     assert.deepEqual(errors, [], `provisioning ${given.name}`)
+  }
+
+  /** What provisioning the topic finds; group `a`, no partitions and no levels unless said otherwise. */
+  provision(
+    given: Partial<TopicTopology> & { readonly name: string },
+    mode: 'create' | 'verify',
+  ): Promise<readonly Finding[]> {
+    const topology = { topics: [declared(this.capabilities, given)] }
+    return this.#stage.within('provision()', this.broker.provision(topology, mode))
   }
 
   sender(purpose: Purpose = 'publish'): Sender {
@@ -177,7 +182,8 @@ export function assertConfirmed(outcome: SendOutcome): void {
   }
 }
 
-function declared(
+/** The topology of a case's topic, with everything it did not say filled in. */
+export function declared(
   { ordering }: Capabilities,
   given: Partial<TopicTopology> & { readonly name: string },
 ): TopicTopology {

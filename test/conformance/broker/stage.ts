@@ -102,7 +102,7 @@ export class Stage {
   /** Undoes everything; rejects with what could not be undone and with every breach seen on the way. */
   async end(): Promise<void> {
     const problems: unknown[] = []
-    for (const cleanUp of this.#cleanUps.reverse()) {
+    for (const cleanUp of this.#cleanUps.toReversed()) {
       await this.#attempt(problems, 'cleaning up', async () => cleanUp())
     }
     for (const connection of this.#connections) {
