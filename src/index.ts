@@ -1,0 +1,68 @@
+// Contract: what adapters and stores implement, and what messages are.
+export { topic } from './contract/topic.ts'
+export type { InputOf, PayloadOf, Topic, TopicOptions } from './contract/topic.ts'
+export { jsonCodec, type JsonCodecOptions } from './contract/json-codec.ts'
+export type { Codec } from './contract/codec.ts'
+export { headerOf, NO_HEADERS } from './contract/message.ts'
+export type { Destination, Envelope, Headers, HeaderValue } from './contract/message.ts'
+export { CONFIRMED } from './contract/broker.ts'
+export type {
+  Broker,
+  BrokerContext,
+  BrokerState,
+  Coordinates,
+  Deadline,
+  Delivery,
+  DeliverySink,
+  Inspector,
+  Receiver,
+  Report,
+  Sender,
+  SendOutcome,
+  Source,
+  StoredAt,
+  Subscription,
+} from './contract/broker.ts'
+export type { Capabilities, Ordering } from './contract/capabilities.ts'
+export type { Finding, TopicTopology, Topology } from './contract/topology.ts'
+export type {
+  AttemptStore,
+  ClaimResult,
+  Identified,
+  InboxStore,
+  Lease,
+  LeaseGrant,
+  OutboxRow,
+  OutboxStats,
+  OutboxStore,
+  RowRef,
+  Skip,
+  StoreContext,
+  StoredRow,
+  WorkResult,
+} from './contract/store.ts'
+export { sleep, systemClock, systemRandom } from './contract/clock.ts'
+export type { Cancel, Clock, Random } from './contract/clock.ts'
+export { noCrashes } from './contract/crash-points.ts'
+export type { CrashPoint, CrashPoints } from './contract/crash-points.ts'
+export type { Emit, EventType, HoldfastEvent } from './contract/events.ts'
+export { UuidSource } from './contract/uuid.ts'
+
+// Errors
+export {
+  BufferFullError,
+  CapabilityError,
+  ClosedError,
+  CodecError,
+  HoldfastError,
+  isHoldfastError,
+  OptionError,
+  OutcomeUnknownError,
+  PermanentError,
+  PublishRefusedError,
+  SchemaError,
+  StorageError,
+  TooLargeError,
+  UnroutableError,
+} from './contract/errors.ts'
+export type { ErrorCode, ErrorFacts, PublishFacts } from './contract/errors.ts'
