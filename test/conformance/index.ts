@@ -6,7 +6,14 @@
  * ```
  */
 export { choose, inParallel, type Case, type LeftOut, type Need } from './case.ts'
+export type { Pace } from './limits.ts'
 export { registerCases, type TestRunner } from './register.ts'
 
-export { brokerCases } from './broker/cases.ts'
+export { brokerCases, contractCases } from './broker/cases.ts'
 export type { BrokerFaults, BrokerHarness, Heal, SecondProcess } from './broker/harness.ts'
+
+export { outboxCases } from './outbox/cases.ts'
+export type { OpenTransaction, OutboxDatabase, OutboxHarness } from './outbox/harness.ts'
+
+export { inboxCases } from './inbox/cases.ts'
+export type { InboxDatabase, InboxHarness } from './inbox/harness.ts'

@@ -1,5 +1,5 @@
 import type { Broker } from '../../../src/contract/broker.ts'
-import type { Clock } from '../../../src/contract/clock.ts'
+import type { Pace } from '../limits.ts'
 
 /** Ends a fault; calling it again does nothing. */
 export type Heal = () => void | Promise<void>
@@ -34,17 +34,13 @@ export interface SecondProcess {
 }
 
 /** What the suite needs to know about a broker: how to reach it, and what can be done to it. */
-export interface BrokerHarness {
+export interface BrokerHarness extends Pace {
   /** Title of the suite. */
   readonly name: string
   /** A broker object that is not open yet: one more connection to the store that all of this harness share. */
   connect(): Broker | Promise<Broker>
   /** A name nobody used before. Default: `conformance-` and 16 random hex digits. */
   topicName?(): string
-  /** Default `systemClock`. */
-  readonly clock?: Clock
-  /** Multiplies every time limit of the cases; 1 suits a broker in memory, 5 one across a network. Default 1. */
-  readonly patience?: number
   /** Shortest retry delay worth asking for, in milliseconds. Default 200. */
   readonly shortRetryMs?: number
   readonly faults?: BrokerFaults
