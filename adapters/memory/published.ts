@@ -1,0 +1,66 @@
+import { HoldfastError } from '../../src/contract/errors.ts'
+import { jsonCodec } from '../../src/contract/json-codec.ts'
+import type { Envelope, Headers } from '../../src/contract/message.ts'
+import type { Topic } from '../../src/contract/topic.ts'
+import { Ring } from './ring.ts'
+
+/** A message as it was published; the payload is decoded when it is read. */
+export interface PublishedMessage<T> {
+  readonly id: string | null
+  readonly key: string | null
+  readonly headers: Headers
+  /** Throws a `CodecError` when the body is not what the topic's codec writes. `null` for a tombstone. */
+  readonly payload: T
+  readonly envelope: Envelope
+}
+
+/** The latest messages published to one topic, for tests to look at. */
+export class PublishedLog {
+  readonly #topic: string
+  readonly #keep: number
+  readonly #latest = new Ring<Envelope>()
+  #count = 0
+
+  constructor(topic: string, keep: number) {
+    this.#topic = topic
+    this.#keep = keep
+  }
+
+  add(envelope: Envelope): void {
+    this.#count++
+    if (this.#keep === 0) return
+    this.#latest.push(envelope)
+    if (this.#latest.size > this.#keep) this.#latest.shift()
+  }
+
+  /** All of them, oldest first; throws when some are not kept any more. */
+  all(): readonly Envelope[] {
+    if (this.#count > this.#keep) {
+      throw new HoldfastError(
+        'option',
+        `${this.#count} messages were published to topic "${this.#topic}" and the option keepPublished is ${this.#keep}: raise it to see them all`,
+        { topic: this.#topic },
+      )
+    }
+    return this.#latest.first(this.#latest.size)
+  }
+}
+
+const plainJson = jsonCodec()
+
+/** The envelope as a message of the topic; without a topic the body is read as JSON. */
+export function publishedMessage<T>(
+  envelope: Envelope,
+  topic: Topic<T, unknown> | null,
+): PublishedMessage<T> {
+  const codec = topic?.codec ?? plainJson
+  return {
+    id: envelope.id,
+    key: envelope.key === null ? null : Buffer.from(envelope.key).toString('utf8'),
+    headers: envelope.headers,
+    get payload(): T {
+      return (envelope.body === null ? null : codec.decode(envelope.body)) as T
+    },
+    envelope,
+  }
+}
