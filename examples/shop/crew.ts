@@ -1,0 +1,140 @@
+import { draw } from './chance.ts'
+import { History, type HistoryEvent } from './history.ts'
+import { killPlan, type PlannedKill } from './kill-plan.ts'
+import type { View } from './live-view.ts'
+import { Outage } from './outage.ts'
+import type { RunPlan } from './run-plan.ts'
+import { files } from './settings.ts'
+import type { Running } from './watch.ts'
+import { WorkerProcess } from './worker-process.ts'
+
+/** The four processes of the shop. */
+export const PROCESSES = [
+  { name: 'intake', role: 'intake' },
+  { name: 'relay', role: 'relay' },
+  { name: 'billing-1', role: 'billing' },
+  { name: 'billing-2', role: 'billing' },
+] as const
+
+const STOP_MS = 15_000
+
+interface Member {
+  readonly process: WorkerProcess
+  readonly plan: PlannedKill[]
+  killing: NodeJS.Timeout | undefined
+}
+
+/** The processes of the shop and what is done to them. */
+export class Crew implements Running {
+  lastSignOfLife: number = performance.now()
+  trouble: string | null = null
+
+  readonly #bytes: number
+  /** Messages that went to the dead letters, as the histories say. */
+  readonly #dead = new Set<string>()
+  readonly #history: History
+  readonly #members: readonly Member[]
+  readonly #outage: Outage
+  #outageAt: number
+  #outageEnded: Promise<void> = Promise.resolve()
+
+  constructor(plan: RunPlan) {
+    const { settings, seed, container } = plan
+    const { dir, broker, input } = settings
+    this.#bytes = Math.max(1, input.bytes)
+    this.#history = new History(files.history(dir, 'demo'), 'demo')
+    this.#members = PROCESSES.map(({ name, role }) => ({
+      process: new WorkerProcess(name, role, dir, this.#history),
+      plan: [...killPlan(seed, name, plan.kills)],
+      killing: undefined,
+    }))
+    this.#outage = new Outage(settings, container, plan.outageMs)
+    const possible = plan.outageMs > 0 && (broker === 'sqlite' || container !== null)
+    this.#outageAt = possible ? 0.4 + draw(seed, 'outage') * 0.2 : Number.POSITIVE_INFINITY
+  }
+
+  get counts(): { readonly dead: number; readonly kills: number } {
+    const kills = this.#members.reduce((sum, { process }) => sum + process.kills, 0)
+    return { dead: this.#dead.size, kills }
+  }
+
+  get calm(): boolean {
+    const busy = this.#members.some(
+      (one) => one.killing !== undefined || one.process.givenUp !== null,
+    )
+    return this.#members[0]?.process.finished === true && !busy && !this.#outage.going
+  }
+
+  get now(): string {
+    if (this.#outage.going) return 'broker taken away'
+    const down = this.#members.filter(({ process }) => !process.running && !process.finished)
+    return down.length === 0 ? '' : `${down.map(({ process }) => process.name).join(', ')} killed`
+  }
+
+  start(): void {
+    for (const { process } of this.#members) process.start()
+  }
+
+  tick(view: View): void {
+    for (const member of this.#members) {
+      member.process.observe((event) => this.#notice(event))
+      this.trouble ??= member.process.givenUp
+      this.#killWhenDue(member, view)
+    }
+    if (this.#shareOf('intake', view) >= this.#outageAt) this.#takeBrokerAway()
+  }
+
+  /** Stops every process; returns those that did not end by themselves. */
+  async stop(): Promise<readonly string[]> {
+    for (const member of this.#members) clearTimeout(member.killing)
+    const ended = await Promise.all(this.#members.map(({ process }) => process.stop(STOP_MS)))
+    for (const { process } of this.#members) process.observe((event) => this.#notice(event))
+    this.#outage.abandon()
+    await this.#outageEnded
+    this.#history.close()
+    return this.#members.flatMap(({ process }, index) => (ended[index] ? [] : [process.name]))
+  }
+
+  /** Ends everything at once, for when the demo is interrupted. */
+  abandon(): void {
+    for (const { process, killing } of this.#members) {
+      clearTimeout(killing)
+      process.abandon()
+    }
+    this.#outage.abandon()
+  }
+
+  #notice(event: HistoryEvent): void {
+    this.lastSignOfLife = performance.now()
+    if (event.op === 'dead' && event.message !== null) this.#dead.add(event.message)
+  }
+
+  #killWhenDue(member: Member, view: View): void {
+    const { process, plan } = member
+    const [next] = plan
+    if (next === undefined || member.killing !== undefined) return
+    // A process that did nothing since it was started proves nothing by being killed.
+    if (process.workedSinceStart === 0 || this.#shareOf(process.name, view) < next.at) return
+    plan.shift()
+    member.killing = setTimeout(() => {
+      member.killing = undefined
+      process.kill()
+    }, next.delayMs)
+  }
+
+  /** Share of its work that a process has done, as far as one can tell before the end. */
+  #shareOf(name: string, view: View): number {
+    const { accepted, waiting, charged, nextByte } = view
+    const taken = nextByte / this.#bytes
+    if (name === 'intake') return taken
+    const done = name === 'relay' ? accepted - waiting : charged + this.#dead.size
+    return (taken * done) / Math.max(1, accepted)
+  }
+
+  #takeBrokerAway(): void {
+    this.#outageAt = Number.POSITIVE_INFINITY
+    this.#outageEnded = this.#outage.happen().catch((error: unknown) => {
+      this.#history.write('fail', { op: 'outage', reason: (error as Error).message })
+    })
+  }
+}

@@ -1,0 +1,34 @@
+import { topic, type Topic } from 'holdfast'
+import { z } from 'zod'
+
+/** An order as the shop takes it. */
+export interface Order {
+  readonly id: string
+  readonly customer: string
+  /** In the input's own unit; the shop passes it on and never calculates with it. */
+  readonly amount: number
+  /** Where it stood in the input, from 1: grows with every order of a customer. */
+  readonly line: number
+}
+
+const name = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'control characters and half surrogates are not allowed')
+
+export const orderSchema: z.ZodType<Order, Order> = z.object({
+  id: name,
+  customer: name,
+  amount: z.number().nonnegative(),
+  line: z.int().positive(),
+})
+
+/** Orders, in the order in which each customer placed them. */
+export const Orders: Topic<Order> = topic('orders', {
+  schema: orderSchema,
+  key: (order) => order.customer,
+})
+
+/** The group of consumers that charges orders. */
+export const BILLING = 'billing'
