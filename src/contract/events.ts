@@ -24,6 +24,11 @@ export type HoldfastEvent =
     } & About)
   | ({ readonly type: 'publish.refused'; readonly error: Error } & About)
   | ({ readonly type: 'publish.unknown'; readonly error: Error } & About)
+  /** The broker's word came after its deadline, or a second time; whoever asked was told already. */
+  | ({
+      readonly type: 'publish.late'
+      readonly outcome: 'confirmed' | 'refused' | 'unknown'
+    } & About)
   | { readonly type: 'broker.state'; readonly broker: string; readonly state: BrokerState }
   | {
       readonly type: 'breaker.state'

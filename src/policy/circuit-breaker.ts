@@ -1,8 +1,6 @@
-import CircuitBreaker from 'opossum'
-import { EventEmitter } from 'node:events'
-
 import type { Cancel, Clock } from '../contract/clock.ts'
 import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { BreakerWindow } from './breaker-window.ts'
 
 /** closed: everything may go. open: nothing may. half-open: one probe at a time may. */
 export type BreakerState = 'closed' | 'open' | 'half-open'
@@ -22,8 +20,8 @@ export interface Breaker {
   forgo(generation?: number): void
   /** Opens at once, for a caller that knows, such as a lost connection. */
   trip(): void
-  /** Half-opens at once, for a caller that knows that trying makes sense again. */
-  probe(): void
+  /** Closes at once, for a caller that knows, such as a connection that is back. */
+  reset(): void
   /** Calls back after every change of state; returns how to stop. */
   onChange(listener: (state: BreakerState) => void): () => void
   /** Stops its timers and listeners; it stays as it is. Idempotent. */
@@ -64,7 +62,7 @@ export function resolveBreakerOptions(given: BreakerOptions = {}): ResolvedBreak
       'breaker.errorThresholdPercentage',
       given.errorThresholdPercentage,
       50,
-      { min: 1, max: 100 },
+      { min: 1, max: 99 },
     ),
     windowMs: integerOption('breaker.windowMs', given.windowMs, 10_000, { min: 100 }),
     resetMs: integerOption('breaker.resetMs', given.resetMs, 1_000, { min: 1 }),
@@ -74,9 +72,6 @@ export function resolveBreakerOptions(given: BreakerOptions = {}): ResolvedBreak
 
 /** Successes between two failures beyond this change no verdict and are not counted one by one. */
 const SUCCESSES_COUNTED = 100
-const BUCKETS = 10
-/** Longest delay Node's timers take: opossum's own reset timer must never fire. */
-const NEVER_MS = 2_147_483_647
 
 /** A breaker whose verdicts are opossum's and whose time is the injected clock's. */
 export function circuitBreaker(options: BreakerOptions | undefined, clock: Clock): Breaker {
@@ -87,7 +82,7 @@ class OpossumBreaker implements Breaker {
   readonly #options: ResolvedBreakerOptions
   readonly #clock: Clock
   readonly #listeners = new Set<(state: BreakerState) => void>()
-  #window: Window
+  #window: BreakerWindow
   #state: BreakerState = 'closed'
   #generation = 0
   #successes = 0
@@ -100,7 +95,7 @@ class OpossumBreaker implements Breaker {
     this.#options = options
     this.#clock = clock
     this.#lastResultMs = clock.now()
-    this.#window = new Window(options, clock, 'closed')
+    this.#window = new BreakerWindow(options, clock, 'closed')
   }
 
   get state(): BreakerState {
@@ -122,7 +117,7 @@ class OpossumBreaker implements Breaker {
   }
 
   success(generation: number = this.#generation): void {
-    if (generation !== this.#generation) return
+    if (this.#closed || generation !== this.#generation) return
     if (this.#state === 'closed') {
       this.#successes++
       return
@@ -131,7 +126,7 @@ class OpossumBreaker implements Breaker {
   }
 
   failure(generation: number = this.#generation): void {
-    if (generation !== this.#generation || this.#state === 'open') return
+    if (this.#closed || generation !== this.#generation || this.#state === 'open') return
     this.#countSuccesses()
     if (this.#window.failure()) this.#enter('open')
   }
@@ -147,8 +142,8 @@ class OpossumBreaker implements Breaker {
     if (this.#state !== 'open') this.#enter('open')
   }
 
-  probe(): void {
-    if (this.#state === 'open') this.#enter('half-open')
+  reset(): void {
+    if (this.#state !== 'closed') this.#enter('closed')
   }
 
   onChange(listener: (state: BreakerState) => void): () => void {
@@ -184,8 +179,8 @@ class OpossumBreaker implements Breaker {
     this.#probing = false
     this.#successes = 0
     this.#window.close()
-    this.#window = new Window(this.#options, this.#clock, state)
-    if (state === 'open') this.#arm(this.#options.resetMs, () => this.probe())
+    this.#window = new BreakerWindow(this.#options, this.#clock, state)
+    if (state === 'open') this.#arm(this.#options.resetMs, () => this.#enter('half-open'))
     this.#tell()
   }
 
@@ -202,76 +197,4 @@ class OpossumBreaker implements Breaker {
     this.#cancel?.()
     this.#cancel = null
   }
-}
-
-/**
- * One opossum circuit for one generation. It is fed with results only: the action it runs is the
- * result itself. A new state gets a new circuit, so a late result cannot close it (PL-5), and none of
- * opossum's own timers decides anything: buckets are turned from our clock, the reset is ours.
- */
-class Window {
-  readonly #turns = new EventEmitter()
-  readonly #clock: Clock
-  readonly #bucketMs: number
-  readonly #circuit: CircuitBreaker<[boolean], void>
-  #turnedMs: number
-
-  constructor(options: ResolvedBreakerOptions, clock: Clock, state: BreakerState) {
-    this.#clock = clock
-    this.#turnedMs = clock.now()
-    this.#bucketMs = options.windowMs / BUCKETS
-    this.#circuit = new CircuitBreaker<[boolean], void>(result, {
-      timeout: false,
-      resetTimeout: NEVER_MS,
-      volumeThreshold: options.volumeThreshold,
-      errorThresholdPercentage: options.errorThresholdPercentage,
-      rollingCountTimeout: options.windowMs,
-      rollingCountBuckets: BUCKETS,
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      rotateBucketController: this.#turns,
-      ...(state === 'half-open' ? { state: halfOpen } : {}),
-    } as CircuitBreaker.Options)
-  }
-
-  /** Whether the circuit is closed now. */
-  success(): boolean {
-    this.#turn()
-    void this.#circuit.fire(true)
-    return this.#circuit.closed
-  }
-
-  /** Whether the circuit is open now. */
-  failure(): boolean {
-    this.#turn()
-    this.#circuit.fire(false).catch(() => undefined)
-    return this.#circuit.opened
-  }
-
-  close(): void {
-    this.#circuit.shutdown()
-  }
-
-  #turn(): void {
-    const passed = Math.floor((this.#clock.now() - this.#turnedMs) / this.#bucketMs)
-    for (let turn = Math.min(passed, BUCKETS); turn > 0; turn--) this.#turns.emit('rotate')
-    this.#turnedMs += passed * this.#bucketMs
-  }
-}
-
-const halfOpen = { enabled: true, closed: false, halfOpen: true, warmUp: false, shutdown: false }
-
-const failed = new Error('a failure was reported')
-
-/** A thenable that answers at once: opossum then counts within the call, without a promise. */
-const worked = {
-  then(done: () => void) {
-    done()
-    return { catch: () => undefined }
-  },
-} as unknown as Promise<void>
-
-function result(success: boolean): Promise<void> {
-  if (success) return worked
-  throw failed
 }

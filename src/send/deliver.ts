@@ -1,18 +1,26 @@
-import type { Deadline, Sender, SendOutcome, StoredAt } from '../contract/broker.ts'
+import type { Deadline } from '../contract/broker.ts'
 import type { Clock, Random } from '../contract/clock.ts'
-import { ClosedError, PublishRefusedError, OutcomeUnknownError } from '../contract/errors.ts'
+import { ClosedError } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
-import type { Envelope } from '../contract/message.ts'
+import type { Destination, Envelope } from '../contract/message.ts'
+import type { BreakerOptions } from '../policy/circuit-breaker.ts'
+import { withDeadline } from '../policy/deadline.ts'
+import { resolveRetryPolicy, type RetryPolicy } from '../policy/retry.ts'
+import { Promised, Ticketed, type Ticket } from './answer.ts'
+import type { Bounds } from './batch.ts'
+import { Connection } from './connection.ts'
+import { Forwarder, type Diversion } from './forward.ts'
+import { InFlight } from './in-flight.ts'
+import { closedBefore } from './outcome.ts'
+import type { Pending, Sent } from './pending.ts'
+import { Reports } from './reports.ts'
+import { Route, routeName } from './route.ts'
 import type { Session } from './session.ts'
 
-/** What a result is made from. */
-export interface Sent {
-  readonly at: StoredAt | null
-  /** How often the envelope was handed to the broker. */
-  readonly attempts: number
-  /** An earlier attempt ended unknown, so the message may be stored more than once, with one id. */
-  readonly possiblyDuplicated: boolean
-}
+export type { Ticket } from './answer.ts'
+export type { Bounds } from './batch.ts'
+export type { Diversion } from './forward.ts'
+export type { Sent, Via } from './pending.ts'
 
 /** What a dispatcher needs. */
 export interface DispatcherOptions<T> {
@@ -20,71 +28,193 @@ export interface DispatcherOptions<T> {
   readonly purpose: 'publish' | 'relay' | 'settle'
   /** Makes what `send` resolves with. */
   readonly result: (envelope: Envelope, sent: Sent) => T
-  /** Deadline of envelopes that bring none, in milliseconds. Default 30 000. */
-  readonly deadlineMs?: number
   readonly clock: Clock
   readonly random: Random
   readonly emit: Emit
+  /** Deadline of envelopes that bring none, in milliseconds. Default 30 000. */
+  readonly deadlineMs?: number
+  /** Default: exponential back-off until the deadline. */
+  readonly retry?: RetryPolicy
+  readonly breaker?: BreakerOptions | undefined
+  /** Default: unbounded, for callers that bound what they hand in themselves. */
+  readonly bounds?: Bounds
+  /** Makes sure that a topic exists before its first envelope, again on every new connection. */
+  readonly prepare?: (topic: string) => Promise<void>
+  /** What becomes of a key's followers when its head is given up: they go on (default), or are refused too. */
+  readonly followers?: 'continue' | 'refuse'
+  readonly diversion?: Diversion | null
+  /** Told after each send of a flush; `last` with the last one. */
+  readonly handedOver?: (last: boolean) => void
 }
 
 /** Limits of one envelope. */
 export interface SendOptions {
-  readonly deadline?: Deadline
-  readonly signal?: AbortSignal
+  readonly deadline?: Deadline | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
+const UNBOUNDED: Bounds = Object.freeze({
+  messages: Number.POSITIVE_INFINITY,
+  bytes: Number.POSITIVE_INFINITY,
+  whenFull: 'fail',
+  waitMs: 0,
+})
+
 /**
- * Delivers envelopes to the broker and tells the outcome of each: resolves when it is confirmed,
- * rejects with a `PublishRefusedError` when it is definitely not stored, with an
- * `OutcomeUnknownError` when it may be; always by its deadline.
+ * Delivers envelopes to the broker and tells the outcome of each: confirmed, refused (definitely not
+ * stored) or unknown (may be stored); always by its deadline, also when the broker never answers.
+ * Tries again under its policy with the same id, and keeps the order of each key while it does.
  */
 export class Dispatcher<T> {
-  readonly #options: DispatcherOptions<T>
-  readonly #open = new Set<Promise<T>>()
-  #sender: Sender | null = null
-  #closed = false
+  readonly #session: Session
+  readonly #result: (envelope: Envelope, sent: Sent) => T
+  readonly #clock: Clock
+  readonly #deadlineMs: number
+  readonly #connection: Connection
+  readonly #inFlight: InFlight
+  readonly #forwarder: Forwarder
+  readonly #reports: Reports
+  readonly #routes = new Map<string, Route>()
+  #seq = 0
+  #closing: Promise<void> | null = null
 
   constructor(options: DispatcherOptions<T>) {
-    this.#options = options
+    const { session, purpose, clock, emit, breaker } = options
+    this.#session = session
+    this.#result = options.result
+    this.#clock = clock
+    this.#deadlineMs = options.deadlineMs ?? 30_000
+    this.#inFlight = new InFlight({
+      clock,
+      emit,
+      bounds: options.bounds ?? UNBOUNDED,
+      followers: options.followers ?? 'continue',
+      flush: (ready) => this.#forwarder.forward(ready),
+    })
+    this.#connection = new Connection({
+      session,
+      purpose,
+      breaker,
+      clock,
+      emit,
+      changed: () => this.#forwarder.release(),
+      failed: (error) => this.#forwarder.refuse(error),
+    })
+    this.#reports = this.#newReports(options)
+    this.#forwarder = this.#newForwarder(options)
   }
 
   /** Envelopes whose outcome is not known yet. */
   get outstanding(): number {
-    return this.#open.size
+    return this.#inFlight.size
   }
 
-  send(envelope: Envelope, options: SendOptions = {}): Promise<T> {
-    if (this.#closed) return Promise.reject(new ClosedError('dispatcher'))
-    const sent = this.#send(envelope, options)
-    this.#open.add(sent)
-    const end = (): void => void this.#open.delete(sent)
-    sent.then(end, end)
-    return sent
+  /** Nothing may go to the broker at the moment, for reasons that are not one message's. */
+  get isShut(): boolean {
+    return !this.#connection.isOpen
   }
 
-  /** Resolves when everything handed in before has an outcome; rejects with code `timeout` when that takes too long. */
-  async flush(_deadline: Deadline): Promise<void> {
-    await Promise.allSettled(this.#open)
+  /** Starts opening the broker in the background; the first envelope does so too. */
+  open(): void {
+    this.#connection.start()
   }
 
-  /** What was not written is refused, what was is waited for and then unknown. Idempotent. */
-  async close(deadline: Deadline): Promise<void> {
-    this.#closed = true
-    await this.#sender?.close(deadline)
+  /** Resolves when it is confirmed; rejects with a `PublishRefusedError` or an `OutcomeUnknownError`. */
+  send(envelope: Envelope, options?: SendOptions): Promise<T> {
+    if (this.#closing !== null) return Promise.reject(new ClosedError('dispatcher'))
+    const deadline = options?.deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
+    const route = this.#routeOf(envelope.to)
+    const seq = ++this.#seq
+    const pending = new Promised(envelope, deadline, route, seq, this.#inFlight, this.#result)
+    this.#inFlight.take(pending, options?.signal)
+    return pending.promise
   }
 
-  async #send(envelope: Envelope, { deadline }: SendOptions): Promise<T> {
-    const { session, purpose, clock, result, deadlineMs = 30_000 } = this.#options
-    const until = deadline ?? clock.now() + deadlineMs
-    await session.ready()
-    this.#sender ??= session.broker.sender(purpose)
-    const outcome = await new Promise<SendOutcome>((resolve) => {
-      this.#sender?.send([envelope], until, (_from, _to, reported) => resolve(reported))
+  /** Like `send`, with the end told to a ticket. */
+  offer(envelope: Envelope, deadline: Deadline, ticket: Ticket): void {
+    if (this.#closing !== null) return ticket.failed(new ClosedError('dispatcher'))
+    const route = this.#routeOf(envelope.to)
+    const seq = ++this.#seq
+    const pending = new Ticketed(envelope, deadline, route, seq, this.#inFlight, ticket)
+    this.#inFlight.take(pending, undefined)
+  }
+
+  /**
+   * Resolves when everything handed in before has an outcome; rejects with code `timeout` when that
+   * takes longer than the deadline.
+   */
+  flush(deadline: Deadline): Promise<void> {
+    const what = `the outcome of ${this.outstanding} messages`
+    return withDeadline(this.#clock, deadline, () => this.#inFlight.flushed(), what)
+  }
+
+  /**
+   * What was not handed over is refused at once; what was is waited for until the deadline and then
+   * unknown. Resolves in any case. Idempotent.
+   */
+  close(deadline: Deadline): Promise<void> {
+    this.#closing ??= this.#close(deadline)
+    return this.#closing
+  }
+
+  async #close(deadline: Deadline): Promise<void> {
+    this.#reports.closing()
+    this.#endAll((pending) => pending.stage !== 'sent')
+    const answered = async (): Promise<void> => {
+      await Promise.all([this.#connection.sender?.close(deadline), this.#inFlight.flushed()])
+    }
+    // Whatever is left then is unknown, which the messages themselves are told.
+    await withDeadline(this.#clock, deadline, answered, 'closing').catch(() => undefined)
+    this.#endAll(() => true)
+    this.#connection.close()
+    this.#reports.close()
+    this.#inFlight.close()
+  }
+
+  /** From the last to the first, so that none becomes its key's next one on the way. */
+  #endAll(which: (pending: Pending) => boolean): void {
+    for (const pending of this.#inFlight.all().toReversed()) {
+      if (pending.stage !== 'ended' && which(pending)) {
+        this.#inFlight.end(pending, closedBefore(pending))
+      }
+    }
+  }
+
+  #routeOf(to: Destination): Route {
+    const name = routeName(to)
+    const known = this.#routes.get(name)
+    if (known !== undefined) return known
+    const route = new Route(to)
+    this.#routes.set(name, route)
+    this.#inFlight.accumulator.addRoute()
+    return route
+  }
+
+  #newReports({ retry, breaker, purpose, clock, random, emit }: DispatcherOptions<T>): Reports {
+    return new Reports({
+      inFlight: this.#inFlight,
+      breaker: this.#connection.breaker,
+      breakerOptions: breaker,
+      retry: retry ?? resolveRetryPolicy(),
+      purpose,
+      clock,
+      random,
+      emit,
+      routeChanged: (route) => this.#forwarder.release(route.held),
     })
-    if (outcome.status !== 'confirmed') throw outcome.error
-    return result(envelope, { at: outcome.at ?? null, attempts: 1, possiblyDuplicated: false })
+  }
+
+  #newForwarder({ clock, diversion, prepare, handedOver }: DispatcherOptions<T>): Forwarder {
+    return new Forwarder({
+      session: this.#session,
+      connection: this.#connection,
+      accumulator: this.#inFlight.accumulator,
+      clock,
+      diversion: diversion ?? null,
+      prepare: prepare ?? null,
+      end: (pending, error) => this.#inFlight.end(pending, error),
+      reports: this.#reports,
+      handedOver: handedOver ?? null,
+    })
   }
 }
-
-/** The two ways a send can fail. */
-export type SendError = PublishRefusedError | OutcomeUnknownError
