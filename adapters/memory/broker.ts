@@ -155,9 +155,9 @@ export class MemoryBroker implements Broker {
     const found = log.group(group)
     if (found === undefined) throw notDeclared(topic, group)
     if (from === 'earliest' && !found.consumed) {
-      if (!log.keepsHistory) {
+      if (!log.canReplayInto(found)) {
         throw new CapabilityError(
-          `from: 'earliest' needs what was published before: memory({ history: true })`,
+          `from: 'earliest': group "${group}" was declared after ${found.startsAt} messages, which are kept only with memory({ history: true }); start it 'now', or declare it before the first publish`,
           { topic },
         )
       }

@@ -4,10 +4,20 @@ import { deadName, queueName } from '../../src/contract/names.ts'
 import { Feed, type FeedContext } from './feed.ts'
 import { Membership, type MembershipContext } from './membership.ts'
 
+/** What a group is made with. */
+export interface GroupIdentity {
+  readonly topic: string
+  readonly name: string
+  readonly partitions: number | null
+  readonly startsAt: number
+}
+
 /** One group of a topic: its queues, who consumes them, its retry levels and its dead letters. */
 export class Group {
   readonly topic: string
   readonly name: string
+  /** Messages published to the topic before the group was declared. */
+  readonly startsAt: number
   readonly feeds: readonly Feed[]
   readonly members: Membership
   /** Retry levels that exist, in milliseconds; once made they stay. */
@@ -19,14 +29,11 @@ export class Group {
   #delayedInAll = 0
   #turn = 0
 
-  constructor(
-    topic: string,
-    name: string,
-    partitions: number | null,
-    context: FeedContext & MembershipContext,
-  ) {
+  constructor(identity: GroupIdentity, context: FeedContext & MembershipContext) {
+    const { topic, name, partitions, startsAt } = identity
     this.topic = topic
     this.name = name
+    this.startsAt = startsAt
     const queue = queueName(topic, name)
     // Checked here, so that a name too long for its dead letters fails when it is declared.
     deadName(topic, name)
@@ -47,6 +54,12 @@ export class Group {
     const feed = this.feeds[partition] as Feed
     feed.queue.append(envelope)
     feed.wake()
+  }
+
+  /** Puts a message from before the group before everything it has; `seq` is negative. */
+  putBefore(seq: number, envelope: Envelope): void {
+    const feed = this.feeds[this.partitionFor(envelope.key)] as Feed
+    feed.giveBack({ seq, envelope, attempt: 1, redelivered: 'no', place: -1 })
   }
 
   /** Counts what waits to be appended after that delay. */

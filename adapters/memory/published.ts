@@ -26,6 +26,11 @@ export class PublishedLog {
     this.#keep = keep
   }
 
+  /** How many were published in all. */
+  get count(): number {
+    return this.#count
+  }
+
   add(envelope: Envelope): void {
     this.#count++
     if (this.#keep === 0) return

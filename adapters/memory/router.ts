@@ -49,11 +49,11 @@ export class Router {
   }
 
   #unfit(envelope: Envelope, topic: string): SendOutcome | null {
-    const { limits, tombstones } = this.#server.capabilities
+    const { capabilities } = this.#server
     const bytes = envelope.body?.length ?? 0
-    const { maxBodyBytes } = limits(topic)
+    const { maxBodyBytes } = capabilities.limits(topic)
     if (bytes > maxBodyBytes) return tooLarge(envelope, bytes, maxBodyBytes)
-    if (envelope.body === null && !tombstones) {
+    if (envelope.body === null && !capabilities.tombstones) {
       return refused(envelope, 'capability', 'tombstones are switched off: send an empty body')
     }
     return envelope.deliverAtMs === null ? null : this.#checkSchedule(envelope)

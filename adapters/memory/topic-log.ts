@@ -47,16 +47,16 @@ export class TopicLog {
     return this.#groups
   }
 
-  get keepsHistory(): boolean {
-    return this.#history !== null
-  }
-
   group(name: string): Group | undefined {
     return this.#groups.find((group) => group.name === name)
   }
 
   addGroup(name: string): Group {
-    const group = new Group(this.name, name, this.partitions, this.#context)
+    const startsAt = this.published.count
+    const group = new Group(
+      { topic: this.name, name, partitions: this.partitions, startsAt },
+      this.#context,
+    )
     this.#groups = [...this.#groups, group]
     this.storesNothing = false
     return group
@@ -66,11 +66,19 @@ export class TopicLog {
     this.#groups = this.#groups.filter((one) => one !== group)
   }
 
-  /** Puts what the topic kept before the group's own messages; for a group nobody consumed yet. */
+  /** False when the group lacks messages from before it was declared, and none of them was kept. */
+  canReplayInto(group: Group): boolean {
+    return group.startsAt === 0 || this.#history !== null
+  }
+
+  /** Puts what was kept from before the group was declared before its own messages. */
   replayInto(group: Group): void {
     const kept = this.#history?.first(this.#history.size) ?? []
-    for (const feed of group.feeds) while (feed.queue.take() !== undefined);
-    for (const envelope of kept) group.append(group.partitionFor(envelope.key), envelope)
+    const oldest = this.published.count - kept.length
+    for (const [index, envelope] of kept.entries()) {
+      const seq = oldest + index - group.startsAt
+      if (seq < 0) group.putBefore(seq, envelope)
+    }
   }
 
   /** Keeps the message for looking back: as it was sent, and as it is stored. */

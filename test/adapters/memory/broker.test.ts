@@ -1,6 +1,6 @@
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 
-import { memory, type MemoryBroker } from '../../../adapters/memory/index.ts'
+import { memory } from '../../../adapters/memory/index.ts'
 import type { Delivery, DeliverySink, SendOutcome } from '../../../src/contract/broker.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import { silent } from '../../../src/contract/events.ts'
