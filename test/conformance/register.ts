@@ -15,7 +15,7 @@ export interface TestRunner {
 export async function registerCases<H extends { readonly name: string }>(
   cases: readonly Case<H>[],
   { describe, it }: TestRunner,
-  makeHarness: () => H | Promise<H>,
+  makeHarness: () => NoInfer<H> | Promise<NoInfer<H>>,
 ): Promise<void> {
   const harness = await makeHarness()
   const { fitting, leftOut } = await choose(cases, harness)

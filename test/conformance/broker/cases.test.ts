@@ -19,19 +19,9 @@ import {
 } from '../../../src/contract/errors.ts'
 import type { Envelope } from '../../../src/contract/message.ts'
 import { inParallel } from '../case.ts'
+import { overlaid as like } from '../overlay.ts'
 import { contractCases } from './cases.ts'
 import type { BrokerHarness } from './harness.ts'
-
-/** `target` with some members changed; the others work as before. */
-function like<T extends object>(target: T, changes: Partial<T>): T {
-  return new Proxy(target, {
-    get(_, name) {
-      if (name in changes) return changes[name as keyof T]
-      const member: unknown = Reflect.get(target, name)
-      return typeof member === 'function' ? (member.bind(target) as unknown) : member
-    },
-  })
-}
 
 type Break = (broker: Broker) => Partial<Broker>
 

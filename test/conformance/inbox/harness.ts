@@ -10,7 +10,7 @@ export interface InboxDatabase<Tx> {
   /** All lines that are committed, in any order. */
   effects(): Promise<readonly string[]>
   /** The next commit of `store` ends without an answer, having worked or not. Absent where that cannot be arranged. */
-  readonly loseCommit?: (store: InboxStore<Tx>, really: 'committed' | 'rolled back') => void
+  loseCommit?(store: InboxStore<Tx>, really: 'committed' | 'rolled back'): void
   close(): Promise<void>
 }
 
