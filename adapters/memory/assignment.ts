@@ -4,9 +4,9 @@ import type { HoldfastError } from '../../src/contract/errors.ts'
 import type { Emit } from '../../src/contract/events.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { type HeldList, type Holder, MemoryDelivery, RetryableDelivery } from './delivery.ts'
-import { type Entry, firstAttempt, handledBefore } from './entry.ts'
+import type { HoldTimer } from './hold-timer.ts'
 import { laneOf } from './lane-of.ts'
-import type { Queue } from './queue.ts'
+import { type Entry, firstAttempt, handledBefore, type Queue } from './queue.ts'
 import { fromWire } from './wire-headers.ts'
 
 /** The receiver as its sources see it. */
@@ -38,6 +38,8 @@ export interface Origin {
   giveBackLater(entry: Entry, delayMs: number): void
   /** Whether the broker misses this settle: a fault asked for by a test. */
   missesSettle(): boolean
+  /** Null where deliveries may be held for ever. */
+  holdTimer(source: Assignment): HoldTimer | null
 }
 
 /** One queue as one receiver has it, from its assignment until it is lost. */
@@ -49,6 +51,7 @@ export class Assignment implements Holder {
   readonly #list: HeldList = { first: null, last: null }
   readonly #kind: typeof MemoryDelivery
   #state: 'active' | 'revoking' | 'lost' = 'active'
+  readonly #holdTimer: HoldTimer | null
   #held = 0
 
   constructor(epoch: number, origin: Origin, intake: Intake) {
@@ -57,6 +60,7 @@ export class Assignment implements Holder {
     this.#origin = origin
     this.#intake = intake
     this.#kind = origin.capabilities.retryDelay === 'native' ? RetryableDelivery : MemoryDelivery
+    this.#holdTimer = origin.holdTimer(this)
   }
 
   get intake(): Intake {
@@ -70,6 +74,14 @@ export class Assignment implements Holder {
   /** Handed over and not settled. */
   get held(): number {
     return this.#held
+  }
+
+  /** The delivery that is held longest. */
+  get oldestHeld(): MemoryDelivery | undefined {
+    for (let next = this.#list.first; next !== null; next = MemoryDelivery.after(next)) {
+      if (next.held) return next
+    }
+    return undefined
   }
 
   /** Deliveries the broker has to remember: held ones, and finished ones behind a held one. */
@@ -111,6 +123,7 @@ export class Assignment implements Holder {
     MemoryDelivery.link(this.#list, delivery)
     this.#held++
     this.#intake.took(delivery.bytes)
+    this.#holdTimer?.handedOver(delivery)
     return delivery
   }
 
@@ -166,6 +179,7 @@ export class Assignment implements Holder {
   lose(): void {
     if (this.#state === 'lost') return
     this.#state = 'lost'
+    this.#holdTimer?.stop()
     this.takeBack()
   }
 
@@ -190,6 +204,7 @@ export class Assignment implements Holder {
 
   #forget(delivery: MemoryDelivery): void {
     MemoryDelivery.unlink(this.#list, delivery)
+    if (this.#list.first === null) this.#holdTimer?.stop()
     this.#origin.forgotten(delivery, this)
   }
 

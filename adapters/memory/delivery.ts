@@ -20,6 +20,8 @@ export class MemoryDelivery implements Delivery {
   readonly seq: number
   readonly attempt: number
   readonly redelivered: 'no' | 'maybe' | 'yes'
+  /** When it was handed over, on the clock; kept only where holding has a limit. */
+  handedAt = 0
   #state: State = 'held'
   #before: MemoryDelivery | null = null
   #after: MemoryDelivery | null = null
@@ -98,6 +100,11 @@ export class MemoryDelivery implements Delivery {
     else after.#before = before
     delivery.#before = null
     delivery.#after = null
+  }
+
+  /** The next one in its list. */
+  static after(delivery: MemoryDelivery): MemoryDelivery | null {
+    return delivery.#after
   }
 
   /** The list's deliveries in the order in which they were handed over. */

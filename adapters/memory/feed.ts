@@ -1,11 +1,13 @@
 import type { Capabilities } from '../../src/contract/capabilities.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { Assignment, type Intake, type Origin } from './assignment.ts'
+import { UNLIMITED } from './capabilities.ts'
 import type { MemoryDelivery } from './delivery.ts'
-import type { Entry } from './entry.ts'
+import { HoldTimer } from './hold-timer.ts'
 import { KeyHolders } from './key-holders.ts'
 import { laneOf } from './lane-of.ts'
-import { Queue } from './queue.ts'
+import { type Entry, Queue } from './queue.ts'
+import type { Timeline } from './timeline.ts'
 
 /** Most deliveries handed over in one call, so that nobody waits long for their turn. */
 const LONGEST_BATCH = 1_024
@@ -19,6 +21,7 @@ export interface FeedContext {
   changed(): void
   later(delayMs: number, task: () => void): void
   missesSettle(): boolean
+  readonly timeline: Timeline
 }
 
 /** One queue and the receivers that share it, or the one that owns it. */
@@ -34,6 +37,8 @@ export class Feed implements Origin {
   #delayed = 0
   /** Set while the feed waits for its turn to hand out. */
   awake = false
+  /** Called when a source held a delivery for too long. */
+  onHeldTooLong: (source: Assignment) => void = () => undefined
 
   constructor(name: string, context: FeedContext) {
     this.queue = new Queue(name)
@@ -179,6 +184,12 @@ export class Feed implements Origin {
       this.#delayed--
       this.giveBack(entry)
     })
+  }
+
+  holdTimer(source: Assignment): HoldTimer | null {
+    const { maxMs } = this.capabilities.hold
+    if (maxMs >= UNLIMITED) return null
+    return new HoldTimer(source, this.#context.timeline, maxMs, () => this.onHeldTooLong(source))
   }
 
   missesSettle(): boolean {

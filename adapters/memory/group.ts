@@ -42,6 +42,9 @@ export class Group {
         ? [new Feed(queue, context)]
         : Array.from({ length: partitions }, (_, n) => new Feed(`${queue}.${n}`, context))
     this.members = new Membership(this.feeds, partitions !== null, context)
+    for (const feed of this.feeds) {
+      feed.onHeldTooLong = (source) => void this.members.lose((one) => one === source, false)
+    }
   }
 
   /** The partition of a key; without one, each in turn. */

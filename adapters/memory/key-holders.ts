@@ -1,5 +1,5 @@
 import type { Assignment } from './assignment.ts'
-import type { Entry } from './entry.ts'
+import type { Entry } from './queue.ts'
 
 /** Messages that may wait behind a key whose holder has no room; beyond, the queue itself waits. */
 const MOST_BACKLOG = 1_000

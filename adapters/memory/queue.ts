@@ -1,6 +1,6 @@
-import type { Envelope } from '../../src/contract/message.ts'
-import { type Entry, firstAttempt, handledBefore } from './entry.ts'
-import { Heap } from './heap.ts'
+import { ownHeaders } from '../../src/contract/headers.ts'
+import { headerOf, type Envelope } from '../../src/contract/message.ts'
+import { Heap, type Placed } from './heap.ts'
 import { Ring } from './ring.ts'
 
 /**
@@ -70,4 +70,33 @@ export class Queue {
     const envelopes = returned.slice(0, limit).map((entry) => entry.envelope)
     return [...envelopes, ...this.#fresh.first(limit - envelopes.length)]
   }
+}
+
+/** A message that was taken out of its queue, or given back to it, with its place there. */
+export interface Entry extends Placed {
+  /** Dense, in the order in which messages arrived. */
+  readonly seq: number
+  readonly envelope: Envelope
+  readonly attempt: number
+  readonly redelivered: 'no' | 'maybe' | 'yes'
+}
+
+/** What the broker puts on messages sent to one group: they may have been handled before. */
+export const SENT_TO_GROUP: unique symbol = Symbol('sent to a group')
+
+/** 1-based number of the attempt that a message not handed over yet begins. */
+export function firstAttempt(envelope: Envelope): number {
+  return envelope.headers.length === 0 ? 1 : attemptsMade(envelope) + 1
+}
+
+/** Whether a message not handed over here may have been handled before, elsewhere. */
+export function handledBefore(envelope: Envelope, attempt: number): 'no' | 'maybe' | 'yes' {
+  if (attempt > 1) return 'yes'
+  return envelope.native === SENT_TO_GROUP ? 'maybe' : 'no'
+}
+
+/** Attempts that our header says were made; a header that is no count says nothing. */
+function attemptsMade({ headers }: Envelope): number {
+  const value = headerOf(headers, ownHeaders.attempt)
+  return typeof value === 'string' && /^[0-9]{1,9}$/.test(value) ? Number(value) : 0
 }

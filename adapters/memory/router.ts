@@ -1,7 +1,7 @@
 import type { SendOutcome } from '../../src/contract/broker.ts'
 import { CONFIRMED } from '../../src/contract/broker.ts'
 import type { Destination, Envelope } from '../../src/contract/message.ts'
-import { SENT_TO_GROUP } from './entry.ts'
+import { SENT_TO_GROUP } from './queue.ts'
 import type { Group } from './group.ts'
 import { refused, tooLarge, unroutable } from './refusals.ts'
 import type { MemoryServer } from './server.ts'

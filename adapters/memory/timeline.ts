@@ -28,6 +28,11 @@ export class Timeline {
     return this.#heap.size
   }
 
+  /** Monotonic milliseconds of the clock it runs on. */
+  now(): number {
+    return this.#clock?.now() ?? 0
+  }
+
   /** Starts, or goes on with the time left when it was stopped; other clocks count from elsewhere. */
   start(clock: Clock): void {
     const shift = this.#clock === null || this.#clock === clock ? 0 : clock.now() - this.#stoppedAt
@@ -78,5 +83,22 @@ export class Timeline {
       next = this.#heap.peek()
     }
     this.#arm()
+  }
+}
+
+/** A task for an instant of the timeline. */
+export class Later implements Due {
+  dueAt: number
+  order = 0
+  place = -1
+  readonly #task: () => void
+
+  constructor(dueAt: number, task: () => void) {
+    this.dueAt = dueAt
+    this.#task = task
+  }
+
+  due(): void {
+    this.#task()
   }
 }

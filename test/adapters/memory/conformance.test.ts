@@ -1,13 +1,16 @@
 import { describe, it } from 'vitest'
 
-import type { CapabilitySwitches } from '../../../adapters/memory/index.ts'
-import { memory } from '../../../adapters/memory/index.ts'
-import { brokerCases, registerCases, type BrokerHarness } from '../../conformance/index.ts'
+import { memory, type MemoryOptions } from '../../../adapters/memory/index.ts'
+import {
+  brokerCases,
+  inParallel,
+  registerCases,
+  type BrokerHarness,
+} from '../../conformance/index.ts'
 
-function harness(name: string, capabilities: CapabilitySwitches): BrokerHarness {
-  const first = memory({ capabilities })
+function harness(name: string, options: MemoryOptions): BrokerHarness {
+  const first = memory(options)
   const { faults } = first
-  const held = new Map<string, { end(): void }>()
   return {
     name,
     connect: () => memory({ sameAs: first }),
@@ -16,7 +19,6 @@ function harness(name: string, capabilities: CapabilitySwitches): BrokerHarness 
       restart: () => faults.restart(),
       stall: (topic) => {
         const fault = faults.stall(topic)
-        held.set(topic, fault)
         return () => fault.end()
       },
       neverWrite: (topic) => {
@@ -32,8 +34,74 @@ function harness(name: string, capabilities: CapabilitySwitches): BrokerHarness 
   }
 }
 
-const variants: readonly (readonly [string, CapabilitySwitches])[] = [['memory', {}]]
+/** Other brokers, as far as their capabilities tell them apart. */
+const variants: readonly (readonly [name: string, options: MemoryOptions])[] = [
+  ['memory', {}],
+  ['memory with history', { history: true }],
+  [
+    'memory as a queue broker with retry levels',
+    {
+      capabilities: {
+        keyRunsInOneSend: false,
+        retryDelay: 'levels',
+        attemptCount: 'header',
+        atomicPublish: 'none',
+        pause: 'all',
+        hold: { maxMs: 1_800_000, maxMessages: 60_000 },
+        headers: { duplicate: false },
+        tombstones: false,
+        scheduledSend: null,
+      },
+    },
+  ],
+  [
+    'memory as a log that encodes its progress',
+    {
+      capabilities: {
+        retryDelay: 'levels',
+        attemptCount: 'header',
+        atomicPublish: 'prefix',
+        hold: { isolation: 'source' },
+        progress: { outOfOrder: 'encoded', maxHoles: 1_400 },
+        scheduledSend: null,
+      },
+    },
+  ],
+  [
+    'memory as a broker of leases',
+    {
+      capabilities: {
+        keyRunsInOneSend: false,
+        atomicPublish: 'none',
+        hold: { maxMs: 43_200_000, maxMessages: 64, isolation: 'source' },
+        headers: { duplicate: false, binary: false, null: false },
+        tombstones: false,
+      },
+    },
+  ],
+  [
+    'memory that can do as little as a broker may',
+    {
+      capabilities: {
+        ordering: ['none'],
+        keyRunsInOneSend: false,
+        retryDelay: 'none',
+        attemptCount: 'none',
+        atomicPublish: 'none',
+        pause: 'all',
+        progress: { outOfOrder: 'none' },
+        headers: { duplicate: false, binary: false, null: false },
+        tombstones: false,
+        scheduledSend: null,
+      },
+    },
+  ],
+]
 
-for (const [name, capabilities] of variants) {
-  await registerCases(brokerCases, { describe, it }, () => harness(name, capabilities))
+const runner = { describe, it }
+
+for (const [name, options] of variants) {
+  await registerCases(brokerCases, runner, () => harness(name, options))
 }
+
+await registerCases(inParallel(brokerCases, 20), runner, () => harness('memory, 20 at once', {}))
