@@ -66,3 +66,17 @@ export {
   UnroutableError,
 } from './contract/errors.ts'
 export type { ErrorCode, ErrorFacts, PublishFacts } from './contract/errors.ts'
+
+// Publish
+export { ReliablePublisher } from './publish/publisher.ts'
+export type { EachOptions, InsertOptions, TimeoutOptions } from './publish/publisher.ts'
+export type { BufferOptions, PublisherOptions } from './publish/options.ts'
+export type { BatchOutcome, Published } from './publish/published.ts'
+export type { TopicSettings, TopologyMode } from './publish/declared-topics.ts'
+export type { PublishOptions } from './send/seal.ts'
+
+// Policies
+export { constant, exponential } from './policy/backoff.ts'
+export type { Backoff, ExponentialOptions } from './policy/backoff.ts'
+export type { BreakerOptions } from './policy/circuit-breaker.ts'
+export type { RetryOptions } from './policy/retry.ts'

@@ -114,6 +114,11 @@ export class Dispatcher<T> {
     return !this.#connection.isOpen
   }
 
+  /** Another way may be open now: what is held is looked at again. */
+  release(): void {
+    this.#forwarder.release()
+  }
+
   /** Starts opening the broker in the background; the first envelope does so too. */
   open(): void {
     this.#connection.start()
@@ -131,12 +136,13 @@ export class Dispatcher<T> {
   }
 
   /** Like `send`, with the end told to a ticket. */
-  offer(envelope: Envelope, deadline: Deadline, ticket: Ticket): void {
+  offer(envelope: Envelope, { deadline, signal }: SendOptions, ticket: Ticket): void {
     if (this.#closing !== null) return ticket.failed(new ClosedError('dispatcher'))
+    const until = deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
     const route = this.#routeOf(envelope.to)
     const seq = ++this.#seq
-    const pending = new Ticketed(envelope, deadline, route, seq, this.#inFlight, ticket)
-    this.#inFlight.take(pending, undefined)
+    const pending = new Ticketed(envelope, until, route, seq, this.#inFlight, ticket)
+    this.#inFlight.take(pending, signal)
   }
 
   /**

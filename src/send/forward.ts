@@ -1,7 +1,13 @@
-import type { Deadline, Sender } from '../contract/broker.ts'
+import type { Deadline, Sender, SendOutcome } from '../contract/broker.ts'
 import type { Capabilities } from '../contract/capabilities.ts'
 import type { Clock } from '../contract/clock.ts'
-import { CapabilityError, isHoldfastError, type HoldfastError } from '../contract/errors.ts'
+import {
+  CapabilityError,
+  isHoldfastError,
+  OutcomeUnknownError,
+  PublishRefusedError,
+  type HoldfastError,
+} from '../contract/errors.ts'
 import type { Accumulator } from './batch.ts'
 import type { Connection } from './connection.ts'
 import { followers } from './gate.ts'
@@ -14,8 +20,8 @@ import type { Session } from './session.ts'
 /** Another way for the envelopes of a topic while the one to the broker is shut. */
 export interface Diversion {
   readonly sender: Sender
-  /** Whether envelopes of the topic go there now; `shut`: the way to the broker is. */
-  takes(topic: string, shut: boolean): boolean
+  /** Where envelopes of the topic go now, null: nowhere yet; `shut`: the way to the broker is. */
+  wayOf(topic: string, shut: boolean): Via | null
 }
 
 /** What a forwarder needs. */
@@ -80,8 +86,10 @@ export class Forwarder {
   #wayOf(pending: Pending, now: number): Via | null {
     const { connection, diversion, session } = this.#options
     const { route } = pending
-    if (diversion !== null && route.isTopic && diversion.takes(route.name, this.#isShut(route))) {
-      return this.#ends(pending, sizeError(pending)) ? null : 'outbox'
+    if (diversion !== null && route.isTopic) {
+      const way = diversion.wayOf(route.name, this.#isShut(route))
+      if (way === null) return this.#hold(pending, this.#held)
+      if (way === 'outbox') return this.#ends(pending, sizeError(pending)) ? null : way
     }
     if (!connection.works) {
       connection.start()
@@ -196,7 +204,11 @@ export class Forwarder {
     const sender = handOver.via === 'broker' ? connection.sender : (diversion?.sender ?? null)
     const left = handOver.deadline - now
     const deadline: Deadline = handOver.deadline - Math.min(MARGIN_MS, left / 10)
-    sender?.send(handOver.envelopes, deadline, handOver.report)
+    try {
+      sender?.send(handOver.envelopes, deadline, handOver.report)
+    } catch (error) {
+      handOver.report(0, handOver.envelopes.length, thrown(error))
+    }
     handedOver?.(last)
   }
 }
@@ -208,6 +220,19 @@ function add(handOver: HandOver, pending: Pending): void {
   if (pending.run !== null) pending.run.unresolved++
   if (pending.route.breaker !== null) pending.breakerGeneration = pending.route.breaker.generation
   handOver.add(pending)
+}
+
+/** A sender must not throw; when it does, nothing is known but that a closed one wrote nothing. */
+function thrown(error: unknown): SendOutcome {
+  const why = error instanceof Error ? error.message : String(error)
+  if (isHoldfastError(error) && error.code === 'closed') {
+    const facts = { cause: error, retryable: true }
+    return { status: 'refused', error: new PublishRefusedError('unavailable', why, facts) }
+  }
+  return {
+    status: 'unknown',
+    error: new OutcomeUnknownError('unanswered', `the sender failed: ${why}`, { cause: error }),
+  }
 }
 
 function sizeError(pending: Pending): HoldfastError | null {

@@ -5,6 +5,7 @@ import {
   TooLargeError,
   UnroutableError,
 } from '../contract/errors.ts'
+import type { Envelope } from '../contract/message.ts'
 import type { Pending } from './pending.ts'
 
 /** The two ways a send can fail. */
@@ -79,10 +80,24 @@ export function unprepared(pending: Pending, code: ErrorCode, cause: unknown): H
 /** How an envelope ends that the broker would not take. */
 export function tooLarge(pending: Pending, bytes: number, most: number): HoldfastError {
   if (pending.unknown !== null) return givenUp(pending)
-  return new TooLargeError(
-    `message ${pending.envelope.id} has ${bytes} bytes, "${pending.route.name}" takes at most ${most}: store the body elsewhere and send a reference, or raise the broker's limit`,
-    factsOf(pending),
-  )
+  const { envelope, route } = pending
+  return new TooLargeError(sizeText(envelope, route.name, bytes, most), factsOf(pending))
+}
+
+/** Throws a `TooLargeError` when the broker would not take the body. */
+export function checkSize(
+  envelope: Envelope,
+  topic: string,
+  { maxBodyBytes }: { readonly maxBodyBytes: number },
+): void {
+  const bytes = envelope.body?.length ?? 0
+  if (bytes <= maxBodyBytes) return
+  const text = sizeText(envelope, topic, bytes, maxBodyBytes)
+  throw new TooLargeError(text, { topic, messageId: envelope.id ?? undefined })
+}
+
+function sizeText(envelope: Envelope, where: string, bytes: number, most: number): string {
+  return `message ${envelope.id} has ${bytes} bytes, "${where}" takes at most ${most}: store the body elsewhere and send a reference, or raise the broker's limit`
 }
 
 /** Definitely not stored, because time or life was over before the broker could take it. */

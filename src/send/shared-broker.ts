@@ -3,9 +3,18 @@ import type { Capabilities } from '../contract/capabilities.ts'
 import type { Clock, Random } from '../contract/clock.ts'
 import type { CrashPoints } from '../contract/crash-points.ts'
 import type { Emit, EventType, HoldfastEvent } from '../contract/events.ts'
-import { ClosedError, HoldfastError } from '../contract/errors.ts'
+import {
+  ClosedError,
+  HoldfastError,
+  isHoldfastError,
+  StorageError,
+  type ErrorCode,
+} from '../contract/errors.ts'
 import type { Finding, TopicTopology } from '../contract/topology.ts'
+import { exponential } from '../policy/backoff.ts'
 import { withDeadline } from '../policy/deadline.ts'
+import { Limiter } from '../policy/limiter.ts'
+import { retry } from '../policy/retry.ts'
 
 /** What a session needs beside the broker. */
 export interface SessionContext {
@@ -16,6 +25,13 @@ export interface SessionContext {
 }
 
 const DOWN: BrokerState = Object.freeze({ status: 'down', reason: 'not opened yet' })
+
+const PATIENCE = Object.freeze({
+  attempts: Number.POSITIVE_INFINITY,
+  backoff: exponential({ initialMs: 100, maxMs: 5_000 }),
+})
+/** Topics the broker is asked about at a time. */
+const ASKED_AT_ONCE = 8
 
 /** A topology that was asked for, and how far it is on the present connection. */
 interface Provisioned {
@@ -35,6 +51,7 @@ export class SharedBroker {
   readonly #listeners = new Set<(state: BrokerState) => void>()
   readonly #topics = new Map<string, Provisioned>()
   readonly #abort = new AbortController()
+  readonly #asking = new Limiter(ASKED_AT_ONCE)
   readonly #stopListening: () => void
   readonly #emit: Emit
   #members = 0
@@ -113,7 +130,8 @@ export class SharedBroker {
     this.#abort.signal.throwIfAborted()
     const { clock, random, crash } = this.#context
     const { signal } = this.#abort
-    this.#capabilities = await this.#broker.open({ clock, random, crash, emit: this.#emit, signal })
+    const context = { clock, random, crash, emit: this.#emit, signal }
+    this.#capabilities = await this.#retried('opening', () => this.#broker.open(context))
     return this.#capabilities
   }
 
@@ -130,9 +148,24 @@ export class SharedBroker {
   }
 
   async #ask({ topic, mode }: Provisioned): Promise<void> {
-    const findings = await this.#broker.provision({ topics: [topic] }, mode)
+    const ask = (): Promise<readonly Finding[]> => this.#broker.provision({ topics: [topic] }, mode)
+    const what = `provisioning topic "${topic.name}"`
+    const findings = await this.#asking.run(() => this.#retried(what, ask))
     const wrong = findings.filter(({ severity }) => severity === 'error')
     if (wrong.length > 0) throw topologyError(topic, wrong)
+  }
+
+  /** Until it works, as long as waiting can help. */
+  #retried<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const { clock, random } = this.#context
+    return retry(work, {
+      ...PATIENCE,
+      clock,
+      random,
+      signal: this.#abort.signal,
+      retryable: waitingHelps,
+      onRetry: (error) => this.#warn(what, error),
+    })
   }
 
   #onState(state: BrokerState): void {
@@ -141,17 +174,19 @@ export class SharedBroker {
     if (came) {
       this.#generation++
       for (const { topic, mode } of this.#topics.values()) {
-        this.#provisioned(topic, mode).catch((error: unknown) => this.#warn(topic, error))
+        this.#provisioned(topic, mode).catch((error: unknown) => {
+          this.#warn(`checking topic "${topic.name}" after a reconnect`, error)
+        })
       }
     }
     this.#emit({ type: 'broker.state', broker: this.#broker.name, state })
     for (const listener of this.#listeners) listener(state)
   }
 
-  #warn(topic: TopicTopology, error: unknown): void {
+  #warn(what: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
-    const message = `topic "${topic.name}" could not be checked after a reconnect: ${why}`
-    this.#emit({ type: 'warning', code: 'topology', message })
+    const message = `${what} on broker ${this.#broker.name} failed: ${why}`
+    this.#emit({ type: 'warning', code: 'broker', message })
   }
 
   #fanOut(): Emit {
@@ -170,3 +205,19 @@ function topologyError(topic: TopicTopology, findings: readonly Finding[]): Hold
     topic: topic.name,
   })
 }
+
+/** Whether the same call may work later. What holdfast's errors say about options or files stays as it is. */
+function waitingHelps(error: unknown): boolean {
+  if (!isHoldfastError(error)) return true
+  if (error instanceof StorageError) return error.transient
+  return passing.has(error.code)
+}
+
+const passing: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'connection-lost',
+  'unavailable',
+  'timeout',
+  'unanswered',
+  'busy',
+  'storage-busy',
+])

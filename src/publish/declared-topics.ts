@@ -1,0 +1,108 @@
+import type { Capabilities, Ordering } from '../contract/capabilities.ts'
+import { CapabilityError, OptionError } from '../contract/errors.ts'
+import { checkedGroupName, checkedTopicName } from '../contract/names.ts'
+import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { DEFAULT_RETRY_LEVELS_MS, type TopicTopology } from '../contract/topology.ts'
+import type { Session } from '../send/session.ts'
+
+/** What has to exist on the broker for a topic. */
+export interface TopicSettings {
+  /** Groups that get every message from the first publish on; `[]` says on purpose: store nothing. */
+  readonly groups?: readonly string[]
+  /** Number of partitions. Default: the broker's own way. */
+  readonly partitions?: number
+  /** Delays at which retries wait where the broker has no delays of its own. Default 1 000 … 300 000. */
+  readonly retryLevelsMs?: readonly number[]
+}
+
+/** How topics are brought about: made when missing, only looked at, or taken for granted. */
+export type TopologyMode = 'create' | 'verify' | 'none'
+
+/** The topics a publisher or relay declares, as options say and as publishing meets them. */
+export class DeclaredTopics {
+  readonly #settings: ReadonlyMap<string, TopicSettings>
+  readonly #mode: TopologyMode
+  readonly #orderings = new Map<string, Ordering>()
+
+  constructor(settings: ReadonlyMap<string, TopicSettings>, mode: TopologyMode) {
+    this.#settings = settings
+    this.#mode = mode
+  }
+
+  /** Remembers what a topic orders by; two that share a name have to agree. */
+  met(name: string, ordering: Ordering): void {
+    const known = this.#orderings.get(name)
+    if (known === ordering) return
+    if (known !== undefined) {
+      throw new OptionError(
+        `ordering of topic "${name}"`,
+        ordering,
+        `'${known}', as published before`,
+      )
+    }
+    this.#orderings.set(name, ordering)
+  }
+
+  /**
+   * Sees to it that the broker has the topic with its declared groups. Rejects with a
+   * `CapabilityError` when it cannot keep the topic's order. A topic without declared groups is left
+   * to whoever declares them: until then its messages reach nobody, and are refused as unroutable.
+   */
+  async prepare(name: string, session: Session): Promise<void> {
+    const capabilities = await session.ready()
+    const ordering = this.#orderings.get(name)
+    if (ordering !== undefined) checkOrdering(name, ordering, capabilities)
+    const settings = this.#settings.get(name)
+    if (this.#mode === 'none' || settings?.groups === undefined) return
+    await session.provision([topologyOf(name, ordering ?? 'key', settings)], this.#mode)
+  }
+}
+
+/** The option's topics, checked; throws an error that names the topic and what is wrong with it. */
+export function resolveTopics(
+  given: Readonly<Record<string, TopicSettings>> = {},
+): ReadonlyMap<string, TopicSettings> {
+  const topics = new Map<string, TopicSettings>()
+  for (const [name, settings] of Object.entries(given)) {
+    topics.set(checkedTopicName(name), resolveTopic(`topics.${name}`, settings))
+  }
+  return topics
+}
+
+function resolveTopic(name: string, given: TopicSettings): TopicSettings {
+  if (typeof given !== 'object' || given === null) {
+    throw new OptionError(name, given, 'an object with groups, partitions and retryLevelsMs')
+  }
+  refuseUnknownOptions(name, given, ['groups', 'partitions', 'retryLevelsMs'])
+  const { groups, partitions, retryLevelsMs } = given
+  if (partitions !== undefined) integerOption(`${name}.partitions`, partitions, 1, { min: 1 })
+  for (const level of list(`${name}.retryLevelsMs`, retryLevelsMs)) {
+    integerOption(`${name}.retryLevelsMs`, level, 1, { min: 1 })
+  }
+  const checked = list(`${name}.groups`, groups).map(checkedGroupName)
+  return Object.freeze({ ...given, ...(groups === undefined ? {} : { groups: checked }) })
+}
+
+function list<T>(name: string, given: readonly T[] | undefined): readonly T[] {
+  if (given === undefined) return []
+  if (Array.isArray(given)) return given
+  throw new OptionError(name, given, 'a list')
+}
+
+function topologyOf(name: string, ordering: Ordering, settings: TopicSettings): TopicTopology {
+  return {
+    name,
+    groups: settings.groups ?? [],
+    partitions: settings.partitions ?? null,
+    ordering,
+    retryLevelsMs: settings.retryLevelsMs ?? DEFAULT_RETRY_LEVELS_MS,
+  }
+}
+
+function checkOrdering(name: string, ordering: Ordering, capabilities: Capabilities): void {
+  if (ordering === 'none' || capabilities.ordering.includes(ordering)) return
+  throw new CapabilityError(
+    `topic "${name}" is ordered by ${ordering}, which this broker does not keep; it keeps: ${capabilities.ordering.join(', ')}`,
+    { topic: name },
+  )
+}
