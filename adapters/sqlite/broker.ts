@@ -1,0 +1,235 @@
+import type {
+  Broker,
+  BrokerContext,
+  BrokerState,
+  Deadline,
+  DeliverySink,
+  Inspector,
+  Receiver,
+  Sender,
+  Subscription,
+} from '../../src/contract/broker.ts'
+import type { Capabilities } from '../../src/contract/capabilities.ts'
+import { CapabilityError, ClosedError, HoldfastError } from '../../src/contract/errors.ts'
+import { integerOption } from '../../src/contract/option.ts'
+import type { Finding, Topology } from '../../src/contract/topology.ts'
+import { UuidSource } from '../../src/contract/uuid.ts'
+import { EnvelopeRows } from '../sql/envelope.ts'
+import { brokerSql, brokerTables, QUEUE_KIND } from './broker-schema.ts'
+import { capabilitiesOf } from './capabilities.ts'
+import { ensureSchema } from './ensure-schema.ts'
+import { storageError } from './errors.ts'
+import type { SqliteFile } from './file.ts'
+import { SqliteInspector } from './inspector.ts'
+import type { Queue } from './intake.ts'
+import { resolveFile, type FileOptions, type ResolvedFile } from './options.ts'
+import { SqliteReceiver } from './receiver.ts'
+import { SqliteSender } from './sender.ts'
+import { shareFile, type FileShare } from './share.ts'
+import { auditFile, createTopology, missingTopology } from './topology.ts'
+
+/** Options of `sqlite`. */
+export interface SqliteBrokerOptions extends FileOptions {
+  /** After a crash its messages come to others this much later. Renewed three times as often. Default 10 000, at least 500. */
+  readonly leaseMs?: number
+  /** How often other processes' publishes are looked for. Default 20. */
+  readonly pollMs?: number
+  /** Largest body. Default 16 MiB. */
+  readonly maxBodyBytes?: number
+}
+
+interface Resolved extends ResolvedFile {
+  readonly leaseMs: number
+  readonly pollMs: number
+  readonly maxBodyBytes: number
+}
+
+/** What there is while the broker is open. */
+interface Opened {
+  readonly context: BrokerContext
+  readonly share: FileShare
+  readonly capabilities: Capabilities
+  readonly ids: UuidSource
+  readonly stopListening: () => void
+}
+
+const CLOSED: BrokerState = Object.freeze({ status: 'down', reason: 'not open' })
+
+/**
+ * A durable broker in a file, for processes of one machine: no server, any number of processes.
+ * 'confirmed' means committed with `synchronous = FULL`. Throws an `OptionError`; does no I/O before
+ * `open`.
+ */
+export function sqlite(options: SqliteBrokerOptions): Broker {
+  return new SqliteBroker({
+    ...resolveFile('sqlite', options, ['leaseMs', 'pollMs', 'maxBodyBytes']),
+    leaseMs: integerOption('leaseMs', options.leaseMs, 10_000, { min: 500, max: 86_400_000 }),
+    pollMs: integerOption('pollMs', options.pollMs, 20, { min: 1, max: 60_000 }),
+    maxBodyBytes: integerOption('maxBodyBytes', options.maxBodyBytes, 16_777_216, {
+      min: 1,
+      max: 500_000_000,
+    }),
+  })
+}
+
+class SqliteBroker implements Broker {
+  readonly name = 'sqlite'
+  readonly inspect: Inspector
+  readonly #options: Resolved
+  readonly #rows = new EnvelopeRows()
+  readonly #listeners = new Set<(state: BrokerState) => void>()
+  readonly #senders = new Set<Sender>()
+  readonly #receivers = new Set<Receiver>()
+  #opening: Promise<Opened> | null = null
+  #opened: Opened | null = null
+  #closing: Promise<void> | null = null
+  #state: BrokerState = CLOSED
+
+  constructor(options: Resolved) {
+    this.#options = options
+    this.inspect = new SqliteInspector(() => this.#here().share.file, this.#rows)
+  }
+
+  async open(context: BrokerContext): Promise<Capabilities> {
+    if (this.#closing !== null) throw new ClosedError('broker')
+    this.#opening ??= this.#open(context)
+    try {
+      return (await this.#opening).capabilities
+    } catch (error) {
+      this.#opening = null
+      throw error
+    }
+  }
+
+  async provision(topology: Topology, mode: 'create' | 'verify'): Promise<readonly Finding[]> {
+    const { share, context } = this.#here()
+    const { file } = share
+    if (this.#read(file, () => missingTopology(file.reader, topology)).length > 0) {
+      if (mode === 'create') {
+        const deadline = context.clock.now() + this.#options.busyMs
+        await file.writer.write(deadline, (db) => createTopology(db, topology))
+      }
+    }
+    return this.#read(file, () => missingTopology(file.reader, topology))
+  }
+
+  async audit(_topology: Topology): Promise<readonly Finding[]> {
+    const { file } = this.#here().share
+    return this.#read(file, () => auditFile(file))
+  }
+
+  sender(_purpose: 'publish' | 'relay' | 'settle'): Sender {
+    const { share, context } = this.#here()
+    const { maxBodyBytes } = this.#options
+    const sender = new SqliteSender({
+      file: share.file,
+      clock: context.clock,
+      rows: this.#rows,
+      maxBodyBytes,
+    })
+    this.#senders.add(sender)
+    return sender
+  }
+
+  async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {
+    const { share, context, ids, capabilities } = this.#here()
+    if (!capabilities.ordering.includes(subscription.ordering)) {
+      const text = `ordering '${subscription.ordering}' is not kept by the SQLite broker; it keeps: ${capabilities.ordering.join(', ')}`
+      throw new CapabilityError(text)
+    }
+    const queues = this.#queues(share.file, subscription)
+    const { clock, emit } = context
+    const { leaseMs, pollMs } = this.#options
+    const receiver = new SqliteReceiver(
+      {
+        file: share.file,
+        clock,
+        emit,
+        rows: this.#rows,
+        owner: ids.next(),
+        leaseMs,
+        pollMs,
+        queues,
+      },
+      subscription,
+      sink,
+    )
+    this.#receivers.add(receiver)
+    return receiver
+  }
+
+  onState(listener: (state: BrokerState) => void): () => void {
+    this.#listeners.add(listener)
+    listener(this.#state)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  close(deadline: Deadline): Promise<void> {
+    this.#closing ??= this.#close(deadline)
+    return this.#closing
+  }
+
+  async #open(context: BrokerContext): Promise<Opened> {
+    const { clock, random, signal } = context
+    // Waits as long as somebody has the file locked; what waiting cannot help rejects at once.
+    const share = await shareFile(this.#options, { clock, random, signal, deadline: Infinity })
+    try {
+      const part = { name: 'broker', version: 1, tables: brokerTables } as const
+      await ensureSchema(share.file, part, this.#options.schema, clock.now() + this.#options.busyMs)
+    } catch (error) {
+      await share.leave()
+      throw error
+    }
+    const { health } = share.file.writer
+    this.#become(health.state)
+    const capabilities = capabilitiesOf(this.#options.maxBodyBytes)
+    const stopListening = health.onChange((state) => this.#become(state))
+    const ids = new UuidSource(clock, random)
+    this.#opened = { context, share, capabilities, ids, stopListening }
+    return this.#opened
+  }
+
+  async #close(deadline: Deadline): Promise<void> {
+    const opened = await this.#opening?.catch(() => null)
+    if (!opened) return
+    try {
+      await Promise.allSettled([...this.#receivers].map((receiver) => receiver.close(deadline)))
+      await Promise.allSettled([...this.#senders].map((sender) => sender.close(deadline)))
+    } finally {
+      opened.stopListening()
+      this.#opened = null
+      this.#become(CLOSED)
+      await opened.share.leave()
+    }
+  }
+
+  #queues(file: SqliteFile, { topics, group }: Subscription): readonly Queue[] {
+    return topics.map((topic) => {
+      const find = (): number | undefined =>
+        file.reader.get(brokerSql.findQueue, topic, group, QUEUE_KIND.group)?.['id'] as
+          number | undefined
+      const id = this.#read(file, find)
+      if (id !== undefined) return { id, topic, group }
+      const text = `group "${group}" of topic "${topic}" is not in ${file.path}: declare it in topics.${topic}.groups, or let topology: 'create' make it`
+      throw new HoldfastError('topology', text, { topic })
+    })
+  }
+
+  #read<T>(file: SqliteFile, work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      throw storageError(error, file.path, 'reading')
+    }
+  }
+
+  #here(): Opened {
+    if (this.#opened === null) throw new ClosedError('broker')
+    return this.#opened
+  }
+
+  #become(state: BrokerState): void {
+    this.#state = state
+    for (const listener of this.#listeners) listener(state)
+  }
+}

@@ -1,0 +1,42 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+/** A transaction as the code running inside it sees it. */
+interface Inside {
+  readonly file: object
+  open: boolean
+  readonly outer: Inside | undefined
+}
+
+const inside = new AsyncLocalStorage<Inside | undefined>()
+
+/** True when the calling code runs inside a transaction that is still open on this file. */
+export function insideTransactionOn(file: object): boolean {
+  for (let one = inside.getStore(); one !== undefined; one = one.outer) {
+    if (one.open && one.file === file) return true
+  }
+  return false
+}
+
+/**
+ * Binds `work` to the caller's own async context (its tracing and the like), in which a transaction
+ * on the file is open from the call of the result until its promise has settled.
+ */
+export function asTransactionOn<A, T>(
+  file: object,
+  work: (argument: A) => Promise<T> | T,
+): (argument: A) => Promise<T> {
+  const inCallersContext = AsyncLocalStorage.snapshot()
+  return async (argument) => {
+    const here: Inside = { file, open: true, outer: inCallersContext(() => inside.getStore()) }
+    try {
+      return await inCallersContext(() => inside.run(here, () => work(argument)))
+    } finally {
+      here.open = false
+    }
+  }
+}
+
+/** Runs what serves everybody outside of whoever happened to start it. */
+export function outsideTransactions<T>(work: () => T): T {
+  return inside.run(undefined, work)
+}
