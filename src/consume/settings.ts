@@ -1,0 +1,307 @@
+import type { Broker } from '../contract/broker.ts'
+import type { Capabilities, Ordering } from '../contract/capabilities.ts'
+import { type Clock, type Random, systemClock, systemRandom } from '../contract/clock.ts'
+import { type CrashPoints, noCrashes } from '../contract/crash-points.ts'
+import { CapabilityError, OptionError } from '../contract/errors.ts'
+import type { Envelope } from '../contract/message.ts'
+import { checkedGroupName, queueName } from '../contract/names.ts'
+import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import type { AttemptStore, InboxStore, OutboxStore } from '../contract/store.ts'
+import { DEFAULT_RETRY_LEVELS_MS, type TopicTopology } from '../contract/topology.ts'
+import { exponential } from '../policy/backoff.ts'
+import { type BreakerOptions, resolveBreakerOptions } from '../policy/circuit-breaker.ts'
+import { type RetryPolicy, resolveRetryPolicy } from '../policy/retry.ts'
+import type { AnyTopic, ConsumedTopic } from './consumed-topic.ts'
+import { type Call, type Middleware, compose } from './middleware.ts'
+import type { BatchBounds, CommonOptions, Consumed, TopicSettings } from './options.ts'
+
+/** The options with every default filled in; frozen. */
+export interface Settings {
+  readonly broker: Broker
+  readonly group: string
+  readonly topics: ReadonlyMap<string, ConsumedTopic>
+  readonly topology: readonly TopicTopology[]
+  /** What was said about topics that are not consumed here: where handlers publish to. */
+  readonly others: Readonly<Record<string, TopicSettings>>
+  readonly provision: 'create' | 'verify' | 'none'
+  /** The strongest of the topics'. */
+  readonly ordering: Ordering
+  readonly from: 'now' | 'earliest'
+  readonly inbox: InboxStore<unknown> | null
+  readonly outbox: OutboxStore<unknown> | null
+  readonly attempts: AttemptStore | null
+  readonly concurrency: number
+  readonly prefetch: { readonly messages: number; readonly bytes: number }
+  readonly handlerTimeoutMs: number
+  readonly retry: RetryPolicy
+  readonly onExhausted: 'dead-letter' | 'discard'
+  readonly requireId: boolean
+  readonly identify: ((envelope: Envelope) => string | null) | null
+  readonly transactionSize: number
+  readonly transactionMs: number
+  readonly batch: BatchBounds | null
+  readonly breaker: BreakerOptions | null
+  readonly atomic: boolean
+  readonly source: string
+  /** The handler with its middleware. */
+  readonly call: Call<never>
+  readonly clock: Clock
+  readonly random: Random
+  readonly crash: CrashPoints
+}
+
+/** What is resolved: the options of either kind of consumer. */
+export interface GivenOptions extends CommonOptions<Consumed, never> {
+  readonly handler: Call<never>
+  readonly middleware?: readonly Middleware<never>[]
+  readonly batch?: BatchBounds | undefined
+}
+
+const optionNames: readonly (keyof GivenOptions)[] = [
+  'broker',
+  'topic',
+  'group',
+  'handler',
+  'inbox',
+  'outbox',
+  'attempts',
+  'concurrency',
+  'prefetch',
+  'ordering',
+  'from',
+  'handlerTimeoutMs',
+  'retry',
+  'onExhausted',
+  'onLaneFull',
+  'requireId',
+  'identify',
+  'middleware',
+  'batch',
+  'transactionSize',
+  'transactionMs',
+  'breaker',
+  'atomic',
+  'topics',
+  'topology',
+  'source',
+  'on',
+  'logging',
+  'clock',
+  'random',
+  'crash',
+]
+
+const orderings: readonly Ordering[] = ['none', 'key', 'partition']
+const defaultBackoff = exponential({ initialMs: 1_000, maxMs: 300_000 })
+const LONGEST_SOURCE = 255
+
+/** Fills in defaults; throws an `OptionError` with name, value and range, or a `CapabilityError`. Does no I/O. */
+export function resolveOptions(given: GivenOptions): Settings {
+  refuseUnknownOptions('consumer', given, optionNames)
+  const group = checkedGroupName(given.group)
+  const topics = topicsOf(given, group)
+  const prefetch = prefetchOf(given)
+  refuseConflicts(given)
+  return Object.freeze({
+    broker: given.broker,
+    group,
+    topics,
+    topology: topologyOf(topics, given.topics ?? {}, group),
+    others: othersOf(topics, given.topics ?? {}),
+    provision: choiceOption('topology', given.topology, 'create', ['create', 'verify', 'none']),
+    ordering: strongest(topics),
+    from: choiceOption('from', given.from, 'now', ['now', 'earliest']),
+    inbox: (given.inbox as InboxStore<unknown> | undefined) ?? null,
+    outbox: given.outbox ?? null,
+    attempts: given.attempts ?? given.inbox?.attempts ?? null,
+    concurrency: integerOption('concurrency', given.concurrency, 16, { min: 1, max: 10_000 }),
+    prefetch,
+    handlerTimeoutMs: integerOption('handlerTimeoutMs', given.handlerTimeoutMs, 30_000, { min: 1 }),
+    retry: resolveRetryPolicy({ backoff: defaultBackoff, ...given.retry }, 10),
+    onExhausted: choiceOption('onExhausted', given.onExhausted, 'dead-letter', [
+      'dead-letter',
+      'discard',
+    ]),
+    requireId: flag('requireId', given.requireId, given.inbox !== undefined),
+    identify: functionOption('identify', given.identify),
+    transactionSize: integerOption(
+      'transactionSize',
+      given.transactionSize,
+      Math.min(16, prefetch.messages),
+      { min: 1, max: prefetch.messages },
+    ),
+    transactionMs: integerOption('transactionMs', given.transactionMs, 200, { min: 0 }),
+    batch: batchOf(given, prefetch.messages),
+    breaker: given.breaker === undefined ? null : resolveBreakerOptions(given.breaker),
+    atomic: flag('atomic', given.atomic, false),
+    source: sourceOf(given.source),
+    call: callOf(given),
+    clock: given.clock ?? systemClock,
+    random: given.random ?? systemRandom,
+    crash: given.crash ?? noCrashes,
+  })
+}
+
+/** Throws one `CapabilityError` that lists everything asked for that this broker does not keep. */
+export function checkCapabilities(settings: Settings, offered: Capabilities): void {
+  const { broker, ordering, atomic, topics } = settings
+  const refused: string[] = []
+  if (!offered.ordering.includes(ordering)) {
+    const allowed = offered.ordering.map((one) => `'${one}'`).join(', ')
+    refused.push(`ordering '${ordering}' (it offers ${allowed}; a consumer may relax the topic's)`)
+  }
+  if (atomic && offered.atomicPublish === 'none') {
+    refused.push('atomic (it has no transactions; give the consumer an inbox and an outbox)')
+  }
+  if (refused.length === 0) return
+  const names = [...topics.keys()].join(', ')
+  throw new CapabilityError(
+    `the broker ${broker.name} does not offer what the consumer of ${names} asks for: ${refused.join('; ')}`,
+  )
+}
+
+function refuseConflicts(given: GivenOptions): void {
+  const { broker, inbox, outbox, onLaneFull, atomic, batch } = given
+  if (typeof broker?.receive !== 'function') {
+    throw new OptionError('broker', broker, 'a broker, such as sqlite({ file }) or memory()')
+  }
+  if (choiceOption('onLaneFull', onLaneFull, 'stop', ['stop', 'park']) === 'park') {
+    throw new CapabilityError(
+      "onLaneFull: 'park' needs a parking store, which is not there yet; use 'stop', which pauses the source and keeps the order",
+    )
+  }
+  if (atomic === true && batch !== undefined) {
+    throw new CapabilityError('atomic: works for handlers of single messages; leave batch out')
+  }
+  if (atomic === true && (inbox !== undefined || outbox !== undefined)) {
+    throw new CapabilityError(
+      "atomic: the broker's transaction cannot include an inbox's or an outbox's; use either atomic, or inbox and outbox",
+    )
+  }
+}
+
+function topicsOf(given: GivenOptions, group: string): ReadonlyMap<string, ConsumedTopic> {
+  const list = Array.isArray(given.topic) ? (given.topic as readonly AnyTopic[]) : [given.topic]
+  const topics = new Map<string, ConsumedTopic>()
+  for (const topic of list as readonly AnyTopic[]) {
+    if (typeof topic?.name !== 'string' || typeof topic.codec?.decode !== 'function') {
+      throw new OptionError('topic', topic, "what topic('name', …) returns, or a list of it")
+    }
+    if (topics.has(topic.name)) throw new OptionError('topic', topic.name, 'each topic once')
+    topics.set(topic.name, consumedTopic(topic, given, group))
+  }
+  if (topics.size === 0) throw new OptionError('topic', given.topic, 'at least one topic')
+  return topics
+}
+
+function consumedTopic(topic: AnyTopic, given: GivenOptions, group: string): ConsumedTopic {
+  const { name } = topic
+  return Object.freeze({
+    topic,
+    name,
+    consumer: queueName(name, group),
+    ordering: relaxed(topic, given.ordering),
+    retryLevelsMs: levelsOf(given.topics?.[name]),
+  })
+}
+
+function relaxed({ name, ordering }: AnyTopic, asked: Ordering | undefined): Ordering {
+  const chosen = choiceOption('ordering', asked, ordering, orderings)
+  if (orderings.indexOf(chosen) <= orderings.indexOf(ordering)) return chosen
+  throw new OptionError(
+    'ordering',
+    chosen,
+    `at most '${ordering}', which topic "${name}" declares: publishers and queues follow the topic`,
+  )
+}
+
+function strongest(topics: ReadonlyMap<string, ConsumedTopic>): Ordering {
+  const all = [...topics.values()].map(({ ordering }) => orderings.indexOf(ordering))
+  return orderings[Math.max(...all)] ?? 'none'
+}
+
+function levelsOf(settings: TopicSettings | undefined): readonly number[] {
+  const levels = settings?.retryLevelsMs ?? DEFAULT_RETRY_LEVELS_MS
+  return Object.freeze([...new Set(levels)].sort((one, other) => one - other))
+}
+
+function othersOf(
+  topics: ReadonlyMap<string, ConsumedTopic>,
+  settings: Readonly<Record<string, TopicSettings>>,
+): Readonly<Record<string, TopicSettings>> {
+  const others = Object.entries(settings).filter(([name]) => !topics.has(name))
+  for (const [name, own] of others) checkTopicSettings(name, own)
+  return Object.freeze(Object.fromEntries(others))
+}
+
+function checkTopicSettings(name: string, own: TopicSettings): void {
+  refuseUnknownOptions(`topics.${name}`, own, ['groups', 'partitions', 'retryLevelsMs'])
+  for (const group of own.groups ?? []) checkedGroupName(group)
+  integerOption(`topics.${name}.partitions`, own.partitions, 1, { min: 1, max: 10_000 })
+  for (const level of own.retryLevelsMs ?? []) {
+    integerOption(`topics.${name}.retryLevelsMs`, level, 1, { min: 1 })
+  }
+}
+
+/** What this consumer needs to exist. */
+function topologyOf(
+  topics: ReadonlyMap<string, ConsumedTopic>,
+  settings: Readonly<Record<string, TopicSettings>>,
+  group: string,
+): readonly TopicTopology[] {
+  const consumed = [...topics.values()].map(({ name, topic, retryLevelsMs }) => {
+    const own = settings[name] ?? {}
+    checkTopicSettings(name, own)
+    const groups = [...new Set([...(own.groups ?? []), group])]
+    return {
+      name,
+      groups,
+      partitions: own.partitions ?? null,
+      ordering: topic.ordering,
+      retryLevelsMs,
+    }
+  })
+  return Object.freeze(consumed)
+}
+
+function prefetchOf({ prefetch = {} }: GivenOptions): Settings['prefetch'] {
+  refuseUnknownOptions('prefetch', prefetch, ['messages', 'bytes'])
+  return Object.freeze({
+    messages: integerOption('prefetch.messages', prefetch.messages, 512, { min: 1 }),
+    bytes: integerOption('prefetch.bytes', prefetch.bytes, 67_108_864, { min: 1 }),
+  })
+}
+
+function batchOf({ batch }: GivenOptions, held: number): BatchBounds | null {
+  if (batch === undefined) return null
+  refuseUnknownOptions('batch', batch, ['maxMessages', 'maxWaitMs'])
+  return Object.freeze({
+    maxMessages: integerOption('batch.maxMessages', batch.maxMessages, 100, { min: 1, max: held }),
+    maxWaitMs: integerOption('batch.maxWaitMs', batch.maxWaitMs, 100, { min: 0 }),
+  })
+}
+
+function sourceOf(source: string | undefined): string {
+  if (source === undefined) return 'holdfast'
+  if (typeof source === 'string' && source.length > 0 && source.length <= LONGEST_SOURCE) {
+    return source
+  }
+  throw new OptionError('source', source, `a text of 1 to ${LONGEST_SOURCE} characters`)
+}
+
+function callOf({ handler, middleware = [] }: GivenOptions): Call<never> {
+  functionOption('handler', handler)
+  if (handler === undefined) throw new OptionError('handler', handler, 'a function')
+  for (const [index, one] of middleware.entries()) functionOption(`middleware[${index}]`, one)
+  return compose(middleware, handler)
+}
+
+function functionOption<F>(name: string, value: F | undefined): F | null {
+  if (value === undefined || typeof value === 'function') return value ?? null
+  throw new OptionError(name, value, 'a function')
+}
+
+function flag(name: string, value: boolean | undefined, fallback: boolean): boolean {
+  if (value === undefined || typeof value === 'boolean') return value ?? fallback
+  throw new OptionError(name, value, 'true, false')
+}

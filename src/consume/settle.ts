@@ -1,0 +1,158 @@
+import { type Clock, type Random, sleep } from '../contract/clock.ts'
+import type { CrashPoint, CrashPoints } from '../contract/crash-points.ts'
+import type { Emit } from '../contract/events.ts'
+import type { Envelope } from '../contract/message.ts'
+import { exponential } from '../policy/backoff.ts'
+import { type DeadVerdict, deadLetter, retryLetter } from './dead-letter.ts'
+import { asError } from './failure.ts'
+import type { Held } from './held.ts'
+import type { Holdings } from './holdings.ts'
+import type { Lanes } from './lanes.ts'
+import type { Verdict } from './outcome.ts'
+import { Told } from './told.ts'
+
+/** What settling needs. */
+export interface SettleOptions {
+  readonly group: string
+  readonly lanes: Lanes
+  readonly holdings: Holdings
+  /** The broker delays retries itself. */
+  readonly native: boolean
+  /** Resolves when the broker has confirmed it. */
+  readonly send: (envelope: Envelope) => Promise<unknown>
+  /** Keeps the inbox row of a dead letter, where there is an inbox. */
+  readonly keep: ((held: Held) => Promise<void>) | null
+  /** Told of each one that was finished here: done, dead-lettered or discarded. */
+  readonly finished: (held: Held) => void
+  /** Aborts when nothing is to be tried again. */
+  readonly stopping: AbortSignal
+  /** Called when nothing is being stored any more. */
+  readonly onIdle: () => void
+  readonly clock: Clock
+  readonly random: Random
+  readonly crash: CrashPoints
+  readonly emit: Emit
+}
+
+const betweenStores = exponential({ initialMs: 200, maxMs: 10_000 })
+
+/** Turns verdicts into broker calls in the one safe order: stored elsewhere and confirmed, then acknowledged. */
+export class Settler {
+  readonly #options: SettleOptions
+  readonly #told: Told
+  #storing = 0
+
+  constructor(options: SettleOptions) {
+    this.#options = options
+    this.#told = new Told(options.group, options.clock, options.emit)
+  }
+
+  /** Retries and dead letters on their way. */
+  get storing(): number {
+    return this.#storing
+  }
+
+  /** Carries the verdict out. One that was settled or dropped before is left alone. */
+  settle(held: Held, verdict: Verdict): void {
+    if (held.place === 'gone') return
+    switch (verdict.kind) {
+      case 'ack':
+        this.#told.ended(held)
+        return this.#ack(held)
+      case 'wait':
+        return this.#wait(held, verdict.ms, verdict.made)
+      case 'retry':
+        return this.#retry(held, verdict.ms, verdict.made)
+      case 'release':
+        return this.#options.holdings.giveBack(held)
+      case 'dead':
+        return this.#bury(held, verdict)
+      case 'discard':
+        this.#told.discarded(held, verdict.reason, verdict.made)
+        return this.#ack(held)
+    }
+  }
+
+  #ack(held: Held): void {
+    const { crash } = this.#options
+    crash.at('after_commit_before_ack')
+    if (!held.committed) held.delivery.ack()
+    crash.at('after_ack')
+    this.#options.finished(held)
+    this.#options.holdings.remove(held)
+  }
+
+  #wait(held: Held, ms: number, made: number): void {
+    const counts = made > held.made
+    if (counts) this.#told.retried(held, ms, 'lane')
+    if (held.assignment.leaving) return this.#options.holdings.giveBack(held)
+    held.uncounted = counts || ms === 0 ? 0 : held.uncounted + 1
+    held.made = made
+    this.#options.lanes.wait(held, ms)
+  }
+
+  #retry(held: Held, ms: number, made: number): void {
+    const { group, native } = this.#options
+    if (made > held.made) this.#told.retried(held, ms, 'broker')
+    if (native && held.delivery.retry !== undefined) {
+      held.delivery.retry(Math.ceil(ms))
+      this.#options.holdings.remove(held)
+      return
+    }
+    this.#options.crash.at('before_retry_publish')
+    const envelope = retryLetter(held, group, ms, made)
+    void this.#store(held, envelope, 'after_retry_publish_before_ack', null)
+  }
+
+  #bury(held: Held, verdict: DeadVerdict): void {
+    const { group, clock } = this.#options
+    const envelope = deadLetter(held, group, verdict, clock)
+    void this.#store(held, envelope, 'after_dlq_publish_before_ack', verdict)
+  }
+
+  /** Stores a copy, again and again until it is confirmed, and only then acknowledges. Never rejects. */
+  async #store(
+    held: Held,
+    envelope: Envelope,
+    stored: CrashPoint,
+    verdict: DeadVerdict | null,
+  ): Promise<void> {
+    this.#storing++
+    this.#options.lanes.store(held)
+    try {
+      if (!(await this.#isStored(held, envelope))) return
+      this.#options.crash.at(stored)
+      if (verdict !== null) await this.#buried(held, verdict)
+      // Its source may have been taken away meanwhile: then it comes again, elsewhere.
+      if (held.place === 'storing') this.#ack(held)
+    } finally {
+      if (--this.#storing === 0) this.#options.onIdle()
+    }
+  }
+
+  async #isStored(held: Held, envelope: Envelope): Promise<boolean> {
+    const { send, clock, random, stopping, emit } = this.#options
+    for (let tries = 1; held.place === 'storing'; tries++) {
+      try {
+        await send(envelope)
+        return true
+      } catch (thrown) {
+        emit({ type: 'settle.failed', count: 1, error: asError(thrown) })
+      }
+      if (held.assignment.leaving) this.#options.holdings.giveBack(held)
+      else
+        await sleep(clock, betweenStores.delayFor(tries, random), stopping).catch(() => undefined)
+    }
+    return false
+  }
+
+  async #buried(held: Held, verdict: DeadVerdict): Promise<void> {
+    this.#told.dead(held, verdict)
+    try {
+      await this.#options.keep?.(held)
+    } catch (thrown) {
+      const text = `the inbox row of dead letter ${held.id ?? held.delivery.at} may be pruned before a replay: ${asError(thrown).message}`
+      this.#options.emit({ type: 'warning', code: 'inbox.keep', message: text })
+    }
+  }
+}
