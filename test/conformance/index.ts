@@ -9,7 +9,7 @@ export { choose, inParallel, type Case, type LeftOut, type Need } from './case.t
 export type { Pace } from './limits.ts'
 export { registerCases, type TestRunner } from './register.ts'
 
-export { brokerCases, contractCases } from './broker/cases.ts'
+export { brokerCases, contractCases, pathCases } from './broker/cases.ts'
 export type { BrokerFaults, BrokerHarness, Heal, SecondProcess } from './broker/harness.ts'
 
 export { outboxCases } from './outbox/cases.ts'

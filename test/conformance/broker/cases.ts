@@ -11,6 +11,10 @@ import { retryingCases } from './contract/retrying.ts'
 import { settlingCases } from './contract/settling.ts'
 import { sourceCases } from './contract/sources.ts'
 import type { BrokerHarness } from './harness.ts'
+import { endingCases } from './paths/ending.ts'
+import { handlingCases } from './paths/handling.ts'
+import { laneCases } from './paths/lanes.ts'
+import { publishingCases } from './paths/publishing.ts'
 
 /** Cases that hold an adapter to the contract: `Broker`, `Sender` and `Receiver` are driven directly. */
 export const contractCases: readonly Case<BrokerHarness>[] = [
@@ -27,5 +31,13 @@ export const contractCases: readonly Case<BrokerHarness>[] = [
   ...enduranceCases,
 ]
 
+/** Cases that go the whole way: `ReliablePublisher` and `ReliableConsumer` on top of the adapter. */
+export const pathCases: readonly Case<BrokerHarness>[] = [
+  ...publishingCases,
+  ...handlingCases,
+  ...laneCases,
+  ...endingCases,
+]
+
 /** Every case of the broker suite. */
-export const brokerCases: readonly Case<BrokerHarness>[] = [...contractCases]
+export const brokerCases: readonly Case<BrokerHarness>[] = [...contractCases, ...pathCases]
