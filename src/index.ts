@@ -75,19 +75,6 @@ export type { BatchOutcome, Published } from './publish/published.ts'
 export type { TopicSettings, TopologyMode } from './publish/declared-topics.ts'
 export type { PublishOptions } from './send/seal.ts'
 
-// Policies
-export { constant, exponential } from './policy/backoff.ts'
-export type { Backoff, ExponentialOptions } from './policy/backoff.ts'
-export type { BreakerOptions } from './policy/circuit-breaker.ts'
-export type { RetryOptions } from './policy/retry.ts'
-
-// Publish
-export { ReliablePublisher } from './publish/publisher.ts'
-export type { EachOptions, InsertOptions } from './publish/publisher.ts'
-export type { BufferOptions, PublisherOptions } from './publish/options.ts'
-export type { BatchOutcome, Published } from './publish/published.ts'
-export type { PublishOptions } from './send/seal.ts'
-
 // Consume
 export { ReliableConsumer } from './consume/consumer.ts'
 export type {
@@ -98,8 +85,7 @@ export type {
   PayloadsOf,
   SingleOptions,
 } from './consume/options.ts'
-export { isOf } from './consume/message.ts'
-export type { Message } from './consume/message.ts'
+export { isOf, type Message } from './consume/message.ts'
 export type { BatchContext, HandlerContext, ProduceOptions } from './consume/context.ts'
 export type { BatchResult } from './consume/handle-batch.ts'
 export type { Middleware } from './consume/middleware.ts'
