@@ -10,7 +10,7 @@ const bytes = (text: string): Uint8Array => Buffer.from(text, 'utf8')
 describe('jsonCodec', () => {
   it('gives back what it wrote', () => {
     fc.assert(
-      fc.property(fc.jsonValue({ maxDepth: 4, noUnicodeString: false }), (value) => {
+      fc.property(fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' }), (value) => {
         if (JSON.stringify(value).includes('__proto__')) return
         // JSON has no negative zero; every number is equal to what was written.
         expect(JSON.stringify(codec.decode(codec.encode(value)))).toBe(JSON.stringify(value))
