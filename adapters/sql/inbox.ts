@@ -22,7 +22,7 @@ export function inboxStatements({ now }: Dialect): InboxStatements {
   return {
     claim: `INSERT INTO holdfast_inbox (consumer, message_id, at) VALUES (?, ?, ${now}) ON CONFLICT DO NOTHING`,
     unclaim: 'DELETE FROM holdfast_inbox WHERE consumer = ? AND message_id = ?',
-    keep: `INSERT INTO holdfast_inbox (consumer, message_id, at, kept) VALUES (?, ?, ${now}, 1) ON CONFLICT (consumer, message_id) DO UPDATE SET kept = 1`,
+    keep: 'UPDATE holdfast_inbox SET kept = 1 WHERE consumer = ? AND message_id = ?',
     prune: old('holdfast_inbox', 'kept = 0 AND'),
     started: `INSERT INTO holdfast_attempt (consumer, message_id, started, at) VALUES (?, ?, 1, ${now}) ON CONFLICT (consumer, message_id) DO UPDATE SET started = started + 1, at = excluded.at RETURNING started`,
     finished: 'DELETE FROM holdfast_attempt WHERE consumer = ? AND message_id = ?',
