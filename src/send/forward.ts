@@ -205,9 +205,9 @@ export class Forwarder {
     const left = handOver.deadline - now
     const deadline: Deadline = handOver.deadline - Math.min(MARGIN_MS, left / 10)
     try {
-      sender?.send(handOver.envelopes, deadline, handOver.report)
+      sender?.send(handOver.take(), deadline, handOver.report)
     } catch (error) {
-      handOver.report(0, handOver.envelopes.length, thrown(error))
+      handOver.report(0, handOver.pendings.length, thrown(error))
     }
     handedOver?.(last)
   }

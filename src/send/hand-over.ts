@@ -9,14 +9,16 @@ export interface Reported {
 
 /** Envelopes handed over in one send, and who they are by index. */
 export class HandOver {
+  /** Emptied with the last answer. */
   readonly pendings: Pending[] = []
-  readonly envelopes: Envelope[] = []
   readonly via: Via
   /** The earliest of its envelopes' deadlines. */
   readonly deadline: Deadline
   /** Of the connection's breaker, when it was handed over. */
   readonly generation: number
   readonly report: Report
+  #envelopes: Envelope[] = []
+  #unanswered = 0
 
   constructor(via: Via, deadline: Deadline, generation: number, owner: Reported) {
     this.via = via
@@ -36,6 +38,22 @@ export class HandOver {
 
   add(pending: Pending): void {
     this.pendings.push(pending)
-    this.envelopes.push(pending.envelope)
+    this.#envelopes.push(pending.envelope)
+    this.#unanswered++
+  }
+
+  /**
+   * The envelopes, for the one send. This and `answered` let go of everything: the engine may place an
+   * object that is made in each turn where it is collected late, and all it holds would stay with it.
+   */
+  take(): Envelope[] {
+    const envelopes = this.#envelopes
+    this.#envelopes = []
+    return envelopes
+  }
+
+  answered(count: number): void {
+    this.#unanswered -= count
+    if (this.#unanswered === 0) this.pendings.length = 0
   }
 }

@@ -54,27 +54,32 @@ export class Reports implements Reported {
     const { inFlight, breaker, emit } = this.#options
     if (handOver.via === 'broker') breaker.success(handOver.generation)
     const wanted = emit.wants('publish.confirmed')
+    let answered = 0
     for (let index = from; index < to; index++) {
       const pending = handOver.pendings[index]
       if (pending === undefined || pending.handOver !== handOver) {
         this.#late(pending, 'confirmed')
         continue
       }
+      answered++
       pending.route.breaker?.success(pending.breakerGeneration)
       inFlight.confirm(pending, at)
       if (wanted) this.#tellConfirmed(pending)
     }
+    handOver.answered(answered)
   }
 
   #failed(handOver: HandOver, from: number, to: number, outcome: Failure): void {
     if (handOver.via === 'broker') this.#feedConnection(handOver, outcome)
     let counted: Route | null = null
+    let answered = 0
     for (let index = from; index < to; index++) {
       const pending = handOver.pendings[index]
       if (pending === undefined || pending.handOver !== handOver) {
         this.#late(pending, outcome.status)
         continue
       }
+      answered++
       pending.handOver = null
       if (handOver.via === 'broker') {
         this.#feedRoute(pending, outcome.error, pending.route !== counted)
@@ -84,6 +89,7 @@ export class Reports implements Reported {
       pending.lastError = outcome.error
       this.#decide(pending, outcome)
     }
+    handOver.answered(answered)
   }
 
   /** Tried again as long as attempts and time are left and it can help; else ended. */
