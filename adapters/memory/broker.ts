@@ -33,7 +33,9 @@ import { audit, notDeclared, provision } from './topology.ts'
 import { fromWire } from './wire-headers.ts'
 
 /** Options of `memory()`, or the broker whose topics this one is to share as a second connection. */
-export type MemoryBrokerOptions = MemoryOptions | { readonly sameAs: MemoryBroker }
+export type MemoryBrokerOptions =
+  | MemoryOptions
+  | ({ readonly sameAs: MemoryBroker } & { readonly [Name in keyof MemoryOptions]?: never })
 
 /**
  * A broker in this process: the reference of the contract, and what users test with. Its topics live
@@ -136,9 +138,9 @@ export class MemoryBroker implements Broker {
    * Resolves when nothing is unreported, pending, held or scheduled, dead letters aside. Rejects with
    * code `timeout` and a list of what is left when that is not so within `deadlineMs`, 5 000 by default.
    */
-  settled(options: { readonly deadlineMs?: number } = {}): Promise<void> {
+  async settled(options: { readonly deadlineMs?: number } = {}): Promise<void> {
     const connection = this.#opened('settled()')
-    return settled(this.#server, connection, options.deadlineMs)
+    await settled(this.#server, connection, options.deadlineMs)
   }
 
   async #close(deadline: Deadline): Promise<void> {

@@ -23,6 +23,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   readonly onClose = new Set<() => void>()
   readonly #senders = new Set<MemorySender>()
   readonly #receivers = new Set<MemoryReceiver>()
+  #vanished = false
 
   constructor(server: MemoryServer, link: Link, context: BrokerContext) {
     this.server = server
@@ -49,6 +50,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   sender(): Sender {
     const sender: MemorySender = new MemorySender(this, () => this.#senders.delete(sender))
     this.#senders.add(sender)
+    if (this.#vanished) sender.vanish()
     return sender
   }
 
@@ -59,7 +61,8 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   ): MemoryReceiver {
     const receiver = new MemoryReceiver(subscription, sink, groups, this)
     this.#receivers.add(receiver)
-    if (this.connected()) receiver.join()
+    if (this.#vanished) receiver.vanish()
+    else if (this.connected()) receiver.join()
     return receiver
   }
 
@@ -109,6 +112,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
 
   /** The end of a process: nothing is finished and nobody is told. */
   vanish(): void {
+    this.#vanished = true
     for (const receiver of [...this.#receivers]) receiver.vanish()
     for (const sender of this.#senders) sender.vanish()
     for (const tell of this.onClose) tell()

@@ -181,8 +181,8 @@ export class MemoryReceiver implements Receiver, Intake {
     })
   }
 
-  #transact(done: readonly Delivery[], produced: readonly Envelope[]): ReturnType<Transact> {
-    if (!this.#context.connected() || this.#state === 'closed') return Promise.resolve('aborted')
+  async #transact(done: readonly Delivery[], produced: readonly Envelope[]): ReturnType<Transact> {
+    if (!this.#context.connected() || this.#state === 'closed') return 'aborted'
     return transact(this.#context, done, produced)
   }
 }

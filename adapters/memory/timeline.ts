@@ -57,7 +57,9 @@ export class Timeline {
 
   /** Forgets the item; false when it is not waiting. */
   remove(item: Due): boolean {
-    return this.#heap.remove(item)
+    const removed = this.#heap.remove(item)
+    if (this.#heap.size === 0) this.#disarm()
+    return removed
   }
 
   #arm(): void {

@@ -1,38 +1,8 @@
 import { describe, it } from 'vitest'
 
-import { memory, type MemoryOptions } from '../../../adapters/memory/index.ts'
-import {
-  brokerCases,
-  inParallel,
-  registerCases,
-  type BrokerHarness,
-} from '../../conformance/index.ts'
-
-function harness(name: string, options: MemoryOptions): BrokerHarness {
-  const first = memory(options)
-  const { faults } = first
-  return {
-    name,
-    connect: () => memory({ sameAs: first }),
-    shortRetryMs: 60,
-    faults: {
-      restart: () => faults.restart(),
-      stall: (topic) => {
-        const fault = faults.stall(topic)
-        return () => fault.end()
-      },
-      neverWrite: (topic) => {
-        const fault = faults.holdBack(topic)
-        return () => fault.end()
-      },
-      loseConfirm: (topic, times) => {
-        faults.loseConfirms({ times, match: ({ to }) => to.kind === 'topic' && to.topic === topic })
-      },
-      loseSource: (topic, group) => void faults.loseSources({ topic, group }),
-      deleteDestination: (topic, group) => faults.deleteDestination(topic, group),
-    },
-  }
-}
+import type { MemoryOptions } from '../../../adapters/memory/index.ts'
+import { brokerCases, registerCases } from '../../conformance/index.ts'
+import { harness } from './harness.ts'
 
 /** Other brokers, as far as their capabilities tell them apart. */
 const variants: readonly (readonly [name: string, options: MemoryOptions])[] = [
@@ -103,5 +73,3 @@ const runner = { describe, it }
 for (const [name, options] of variants) {
   await registerCases(brokerCases, runner, () => harness(name, options))
 }
-
-await registerCases(inParallel(brokerCases, 20), runner, () => harness('memory, 20 at once', {}))
