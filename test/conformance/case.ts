@@ -13,6 +13,8 @@ export interface Need<H> {
 export interface Case<H> {
   readonly name: string
   readonly needs: readonly Need<H>[]
+  /** How many of it one machine can run at once, for cases that start processes. Default: any number. */
+  readonly most?: number
   run(harness: H): Promise<void>
 }
 
@@ -46,22 +48,23 @@ async function missingNeeds<H>(one: Case<H>, harness: H): Promise<readonly strin
 }
 
 /**
- * The same cases, each run `times` times at once: what passes alone and fails here shares state it
- * should not share.
+ * The same cases, each run `times` times at once (fewer where a case says so): what passes alone and
+ * fails here shares state it should not share.
  */
 export function inParallel<H>(cases: readonly Case<H>[], times: number): readonly Case<H>[] {
-  return cases.map((one) => ({
-    name: `${one.name} (${times} times at once)`,
-    needs: one.needs,
-    run: async (harness: H) => {
-      const runs = Array.from({ length: times }, () => one.run(harness))
-      const failed = (await Promise.allSettled(runs)).filter((run) => run.status === 'rejected')
-      if (failed.length > 0) {
-        throw new AggregateError(
-          failed.map((run) => run.reason as Error),
-          `${failed.length} of ${times} runs at once failed; the first: ${String(failed[0]?.reason)}`,
-        )
-      }
-    },
-  }))
+  return cases.map((one) => {
+    const count = Math.min(times, one.most ?? times)
+    const name = `${one.name} (${count} times at once)`
+    return { name, needs: one.needs, run: (harness: H) => runAtOnce(one, harness, count) }
+  })
+}
+
+async function runAtOnce<H>(one: Case<H>, harness: H, count: number): Promise<void> {
+  const runs = Array.from({ length: count }, () => one.run(harness))
+  const failed = (await Promise.allSettled(runs)).filter((run) => run.status === 'rejected')
+  if (failed.length === 0) return
+  throw new AggregateError(
+    failed.map((run) => run.reason as Error),
+    `${failed.length} of ${count} runs at once failed; the first: ${String(failed[0]?.reason)}`,
+  )
 }

@@ -32,9 +32,16 @@ export class Limits {
     return this.clock.now() + ms
   }
 
-  /** Waits for the condition within the limit, and fails with the text when it does not hold by then. */
-  eventually(what: () => string, condition: () => boolean | Promise<boolean>): Promise<void> {
-    return eventually(this.clock, this.limitMs, what, condition)
+  /**
+   * Waits for the condition within the limit and what is added to it, and fails with the text when it
+   * does not hold by then.
+   */
+  eventually(
+    what: () => string,
+    condition: () => boolean | Promise<boolean>,
+    addedMs = 0,
+  ): Promise<void> {
+    return eventually(this.clock, this.limitMs + addedMs, what, condition)
   }
 
   /** Awaits the promise within the limit. */
@@ -42,9 +49,24 @@ export class Limits {
     return within(this.clock, this.limitMs, what, promise)
   }
 
+  /** Waits until `count()` has stood still for a while, whatever it is then; for what may or may not come. */
+  async still(count: () => number): Promise<void> {
+    let last = count()
+    let since = this.clock.now()
+    await this.eventually(
+      () => `it does not stop: ${last} and counting`,
+      () => {
+        const now = count()
+        if (now !== last) since = this.clock.now()
+        last = now
+        return this.clock.now() - since >= this.#quietMs
+      },
+    )
+  }
+
   /**
-   * Watches for something that must not happen: fails with `what` when `count()` changes. The only
-   * wait that passes by time, since nothing tells that nothing will come.
+   * Watches for something that must not happen: fails with `what` when `count()` changes. This
+   * and `still` are the only waits that pass by time, since nothing tells that nothing will come.
    */
   async quiet(what: string, count: () => number): Promise<void> {
     const before = count()

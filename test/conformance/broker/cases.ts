@@ -15,6 +15,7 @@ import { endingCases } from './paths/ending.ts'
 import { handlingCases } from './paths/handling.ts'
 import { laneCases } from './paths/lanes.ts'
 import { publishingCases } from './paths/publishing.ts'
+import { processCases } from './processes/cases.ts'
 
 /** Cases that hold an adapter to the contract: `Broker`, `Sender` and `Receiver` are driven directly. */
 export const contractCases: readonly Case<BrokerHarness>[] = [
@@ -40,4 +41,8 @@ export const pathCases: readonly Case<BrokerHarness>[] = [
 ]
 
 /** Every case of the broker suite. */
-export const brokerCases: readonly Case<BrokerHarness>[] = [...contractCases, ...pathCases]
+export const brokerCases: readonly Case<BrokerHarness>[] = [
+  ...contractCases,
+  ...pathCases,
+  ...processCases,
+]

@@ -43,6 +43,8 @@ export interface BrokerHarness extends Pace {
   topicName?(): string
   /** Shortest retry delay worth asking for, in milliseconds. Default 200. */
   readonly shortRetryMs?: number
+  /** How long the broker may wait, after a process died, before it gives away what that held, in milliseconds. Default 0. */
+  readonly takeoverMs?: number
   readonly faults?: BrokerFaults
   readonly secondProcess?: SecondProcess
 }

@@ -111,7 +111,11 @@ export function readHistory(files: readonly string[]): readonly Entry[] {
 }
 
 /** What has to be the same at both ends of the way: body, key and the sender's headers. */
-export function contentHash({ body, key, headers }: Envelope): string {
+export function contentHash({
+  body,
+  key,
+  headers,
+}: Pick<Envelope, 'body' | 'key' | 'headers'>): string {
   const hash = createHash('sha256')
   hash.update(body === null ? 'null' : Buffer.concat([Buffer.from('body:'), body]))
   hash.update(key === null ? 'null' : Buffer.concat([Buffer.from('key:'), key]))

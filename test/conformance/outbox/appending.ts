@@ -175,7 +175,7 @@ export const appendingCases: readonly Case<OutboxHarness>[] = [
     )
     stop()
     stop()
-    await desk.quiet('still arriving', () => heard)
+    await desk.still(() => heard)
     const before = heard
     await store.appendAlone(rows('t', 'k', 1))
     await desk.quiet('a stopped listener was called', () => heard)

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import type { Envelope, Headers } from '../../../../src/contract/message.ts'
 import { isOwnHeader } from '../../../../src/contract/headers.ts'
 import { orderKeyOf } from '../../../../src/contract/order-key.ts'
-import type { Case } from '../../case.ts'
+import type { Case, Need } from '../../case.ts'
 import { ackAtOnce, type Connection } from '../connection.ts'
 import { draft } from '../envelopes.ts'
 import type { BrokerHarness } from '../harness.ts'
@@ -46,7 +46,7 @@ export function bigBody(): Uint8Array {
 }
 
 /** The broker takes a body of a mebibyte and a little more for headers. */
-export const takesMebibyte = capability(
+export const takesMebibyte: Need<BrokerHarness> = capability(
   'limits().maxBodyBytes of 1 MiB',
   (has) => has.limits('conformance').maxBodyBytes >= mebibyte,
 )

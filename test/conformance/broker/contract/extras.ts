@@ -79,7 +79,7 @@ export const extraCases: readonly Case<BrokerHarness>[] = [
     assert.deepEqual(reader.bodies, ['both'])
     await connection.close()
     const rest = await (await stage.connect()).listen(source, { onReceived: ackAtOnce })
-    await stage.quiet('still arriving', () => rest.received.length)
+    await stage.still(() => rest.received.length)
     assert.equal(rest.received.length, 0, 'a settled message came again')
   }),
 

@@ -26,7 +26,7 @@ async function stored(
     () => 'the marker did not arrive',
     () => listener.bodies.includes('marker'),
   )
-  await stage.quiet('still arriving', () => listener.received.length)
+  await stage.still(() => listener.received.length)
   return listener.bodies.filter((body) => body !== 'marker')
 }
 
@@ -153,7 +153,7 @@ export const refusingCases: readonly Case<BrokerHarness>[] = [
         () => 'it did not arrive',
         () => listener.received.length >= 1,
       )
-      await stage.quiet('still arriving', () => listener.received.length)
+      await stage.still(() => listener.received.length)
       for (const one of listener.received) assert.equal(one.envelope.id, envelope.id)
     },
   ),
@@ -217,7 +217,7 @@ export const refusingCases: readonly Case<BrokerHarness>[] = [
       () => listener.received.length >= confirmed,
     )
     const refused = outcomes.filter((one) => one === 'refused').length
-    await stage.quiet('still arriving', () => listener.received.length)
+    await stage.still(() => listener.received.length)
     assert.ok(listener.received.length <= 300 - refused, 'a refused message was stored')
   }),
 

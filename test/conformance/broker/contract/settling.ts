@@ -33,7 +33,7 @@ async function leftFor(stage: Stage, topic: string): Promise<readonly Received[]
     () => 'the marker did not arrive',
     () => listener.bodies.includes('marker'),
   )
-  await stage.quiet('still arriving', () => listener.received.length)
+  await stage.still(() => listener.received.length)
   await connection.close()
   return listener.received.filter((one) => !isMarker(one))
 }

@@ -140,7 +140,7 @@ export const endingCases: readonly Case<BrokerHarness>[] = [
         () => `${database.rows('effects').length} of 180 effects`,
         () => database.rows('effects').length >= 180,
       )
-      await scene.quiet('still arriving', () => database.rows('effects').length)
+      await scene.still(() => database.rows('effects').length)
       const effects = database.rows('effects').map(([, effect]) => effect)
       assert.equal(effects.length, 180)
       assert.equal(new Set(effects).size, 180)

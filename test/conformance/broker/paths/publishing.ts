@@ -52,7 +52,7 @@ export const publishingCases: readonly Case<BrokerHarness>[] = [
       () => 'nothing arrived',
       () => listener.received.length >= 1,
     )
-    await scene.quiet('still arriving', () => listener.received.length)
+    await scene.still(() => listener.received.length)
     for (const { envelope } of listener.received) assert.equal(envelope.id, published.id)
   }),
 
@@ -234,7 +234,7 @@ export const publishingCases: readonly Case<BrokerHarness>[] = [
       () => `${log.distinct} handled, ${stored.length} confirmed`,
       () => stored.every((item) => handled(log, item)),
     )
-    await scene.quiet('still arriving', () => log.ended.length)
+    await scene.still(() => log.ended.length)
     assert.ok(log.ended.every((item) => possible.some((one) => same(one, item))))
     await assert.rejects(
       publisher.publish(items, { key: 'late', n: 0 }),
