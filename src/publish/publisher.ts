@@ -262,10 +262,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
   }
 
   #append(store: OutboxStore<Tx>, tx: Tx, envelopes: readonly SealedEnvelope[]): Promise<void> {
-    const append = async (): Promise<void> => {
-      await store.append(tx, envelopes.map(outboxRow))
-      this.#options.crash.at('after_insert_before_commit')
-    }
+    const append = (): Promise<void> => store.append(tx, envelopes.map(outboxRow))
     // At once when it can be: a synchronous transaction would be over in the next turn.
     return this.#storeIsOpen ? append() : this.#openStore().then(append)
   }

@@ -45,6 +45,8 @@ export interface DispatcherOptions<T> {
   readonly diversion?: Diversion | null
   /** Told after each send of a flush; `last` with the last one. */
   readonly handedOver?: (last: boolean) => void
+  /** Told whenever `way` or `stopped` may have changed. */
+  readonly changed?: () => void
 }
 
 /** Limits of one envelope. */
@@ -97,7 +99,10 @@ export class Dispatcher<T> {
       breaker,
       clock,
       emit,
-      changed: () => this.#forwarder.release(),
+      changed: () => {
+        this.#forwarder.release()
+        options.changed?.()
+      },
       failed: (error) => this.#forwarder.refuse(error),
     })
     this.#reports = this.#newReports(options)
@@ -109,9 +114,19 @@ export class Dispatcher<T> {
     return this.#inFlight.size
   }
 
-  /** Nothing may go to the broker at the moment, for reasons that are not one message's. */
-  get isShut(): boolean {
-    return !this.#connection.isOpen
+  /** open: envelopes go to the broker. probe: one may, to see whether it works again. shut: none may. */
+  get way(): 'open' | 'probe' | 'shut' {
+    if (this.#connection.isOpen) return 'open'
+    return this.#connection.works && !this.#connection.isShut ? 'probe' : 'shut'
+  }
+
+  /** Topics nothing goes to at the moment. */
+  stopped(state: 'open' | 'half-open'): string[] {
+    const stopped: string[] = []
+    for (const { name, isTopic, breaker } of this.#routes.values()) {
+      if (isTopic && breaker?.state === state) stopped.push(name)
+    }
+    return stopped
   }
 
   /** Another way may be open now: what is held is looked at again. */
@@ -196,7 +211,8 @@ export class Dispatcher<T> {
     return route
   }
 
-  #newReports({ retry, breaker, purpose, clock, random, emit }: DispatcherOptions<T>): Reports {
+  #newReports(options: DispatcherOptions<T>): Reports {
+    const { retry, breaker, purpose, clock, random, emit } = options
     return new Reports({
       inFlight: this.#inFlight,
       breaker: this.#connection.breaker,
@@ -206,7 +222,10 @@ export class Dispatcher<T> {
       clock,
       random,
       emit,
-      routeChanged: (route) => this.#forwarder.release(route.held),
+      routeChanged: (route) => {
+        this.#forwarder.release(route.held)
+        options.changed?.()
+      },
     })
   }
 
