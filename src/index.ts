@@ -74,6 +74,8 @@ export type { BufferOptions, PublisherOptions } from './publish/options.ts'
 export type { BatchOutcome, Published } from './publish/published.ts'
 export type { TopicSettings, TopologyMode } from './publish/declared-topics.ts'
 export type { PublishOptions } from './send/seal.ts'
+export { OutboxRelay } from './publish/relay.ts'
+export type { RelayOptions } from './publish/relay-options.ts'
 
 // Consume
 export { ReliableConsumer } from './consume/consumer.ts'
@@ -100,3 +102,16 @@ export type { RetryOptions } from './policy/retry.ts'
 // Observe
 export type { Listener } from './observe/emitter.ts'
 export type { Logging, LogSink } from './observe/logging.ts'
+
+// Config: a file or an object to live objects
+export { connect, type MessagingOf } from './config/connect.ts'
+export { defineConfig, env } from './config/define.ts'
+export type {
+  BrokerName,
+  Chosen,
+  HoldfastConfig,
+  StoreTransactions,
+  TransactionOf,
+} from './config/define.ts'
+export { loadConfig } from './config/load.ts'
+export { Messaging, type ClosingOptions } from './config/messaging.ts'
