@@ -1,5 +1,4 @@
 import type { Clock } from '../contract/clock.ts'
-import type { CrashPoints } from '../contract/crash-points.ts'
 import { HoldfastError, isHoldfastError } from '../contract/errors.ts'
 import type { ClaimResult, Identified, InboxStore, WorkResult } from '../contract/store.ts'
 import { asError, failureOf } from './failure.ts'
@@ -37,7 +36,6 @@ export interface InboxClaimOptions {
   /** How long a transaction may take messages in; the one that is running then is the last. */
   readonly transactionMs: number
   readonly clock: Clock
-  readonly crash: CrashPoints
 }
 
 /** Thrown inside the transaction to roll all of it back; the outcomes say why. */
@@ -82,7 +80,6 @@ class Transaction {
   }
 
   async handle(tx: unknown, fresh: readonly number[]): Promise<WorkResult[]> {
-    this.#options.crash.at('after_inbox_insert')
     const given = fresh.map((at) => this.#claimed[at] as Held)
     const runnable = new Set<Held>()
     for (const held of given) {
@@ -94,7 +91,6 @@ class Transaction {
       await this.#work(tx, [...runnable])
     }
     for (const { execution } of runnable) if (execution?.rollBack === true) throw rollBack
-    this.#options.crash.at('after_effect')
     return given.map(({ outcome }) => (outcome?.kind === 'done' ? 'done' : 'failed'))
   }
 

@@ -7,7 +7,7 @@ import { decide } from './decide.ts'
 import { asError, tellBreaker } from './failure.ts'
 import type { Held } from './held.ts'
 import { openAll } from './open.ts'
-import type { Consumed, ConsumerOptions } from './options.ts'
+import type { BatchOptions, Consumed, ConsumerOptions, SingleOptions } from './options.ts'
 import { DEFERRED } from './outcome.ts'
 import type { Parts, Steps } from './parts.ts'
 import { Pauses } from './pauses.ts'
@@ -58,6 +58,11 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
   #resolveClosed: (error: HoldfastError | undefined) => void = () => undefined
 
   /** Throws an `OptionError` or a `CapabilityError` for what is not allowed. Does no I/O. */
+  constructor(options: SingleOptions<T, Tx>)
+  /** With `batch`, the handler gets several messages at a time. */
+  constructor(options: BatchOptions<T, Tx>)
+  /** Either of them, for those who pass options on. */
+  constructor(options: ConsumerOptions<T, Tx>)
   constructor(options: ConsumerOptions<T, Tx>) {
     const given = options as unknown as GivenOptions
     this.#settings = resolveOptions(given)

@@ -15,12 +15,19 @@ export function failureOf(error: Error): Outcome {
   return { kind: isElsewhere(error) ? 'unavailable' : 'failed', error }
 }
 
+/** A database that cannot be reached from inside a handler is no failure of the message either. */
+export function isStoreAway(error: Error): boolean {
+  return (
+    isHoldfastError(error) &&
+    error.name === 'StorageError' &&
+    (error as { transient?: unknown }).transient === true
+  )
+}
+
 function isElsewhere(error: Error): boolean {
   if (!isHoldfastError(error)) return false
-  if (error.code.startsWith('storage') || error.code === 'busy' || error.code === 'closed') {
-    return true
-  }
-  if (error.name === 'OutcomeUnknownError') return true
+  if (error.code === 'busy' || error.code === 'closed') return true
+  if (error.name === 'StorageError' || error.name === 'OutcomeUnknownError') return true
   return error.name !== 'HoldfastError' && (error as { retryable?: unknown }).retryable === true
 }
 

@@ -63,7 +63,7 @@ export class Held implements Tried {
   /** What is left of a retry delay that travels through several levels. */
   remainingMs = 0
   /** Unix milliseconds after which it is not handled any more. */
-  expiresMs = Number.POSITIVE_INFINITY
+  expiresMs: number | null = null
   opened = false
   /** As the handler sees it. */
   id: string | null = null

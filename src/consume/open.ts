@@ -49,7 +49,7 @@ function open(held: Held, options: OpenOptions): Eventually<void> {
     held.remainingMs = 0
     return undefined
   }
-  if (held.expiresMs <= options.clock.wallMs()) {
+  if (held.expiresMs !== null && held.expiresMs <= options.clock.wallMs()) {
     return poison(held, 'expired', new HoldfastError('aborted', 'it expired before it was handled'))
   }
   try {
@@ -62,14 +62,15 @@ function open(held: Held, options: OpenOptions): Eventually<void> {
 
 function readOwnHeaders(held: Held, { group, emit }: OpenOptions): void {
   const { delivery, topic } = held
-  const { envelope, attempt, at, redelivered } = delivery
+  const { envelope, attempt } = delivery
   held.opened = true
   held.made = Math.max(0, attempt - 1)
   for (const [name, value] of envelope.headers) {
     if (!name.startsWith('holdfast-') || typeof value !== 'string') continue
     if (name === ownHeaders.attempt) held.made = Math.max(held.made, wholeNumber(value, 0))
     else if (name === ownHeaders.remaining) held.remainingMs = wholeNumber(value, 0)
-    else if (name === ownHeaders.expires) held.expiresMs = wholeNumber(value, held.expiresMs)
+    else if (name === ownHeaders.expires)
+      held.expiresMs = wholeNumber(value, Number.MAX_SAFE_INTEGER)
   }
   if (!emit.wants('message.delivered')) return
   emit({
@@ -78,8 +79,8 @@ function readOwnHeaders(held: Held, { group, emit }: OpenOptions): void {
     group,
     id: envelope.id,
     attempt: held.attempt,
-    at,
-    redelivered: redelivered !== 'no',
+    at: delivery.at,
+    redelivered: delivery.redelivered !== 'no',
   })
 }
 
@@ -89,13 +90,12 @@ function wholeNumber(text: string, fallback: number): number {
 }
 
 function identify(held: Held, options: OpenOptions): void {
-  const { envelope, attempt, at } = held.delivery
+  const { envelope } = held.delivery
   const own = options.identify?.(envelope) ?? null
   held.id = own ?? envelope.id
   if (!options.identifies || held.identity !== null) return
   held.identity = own === null ? identityOf(envelope) : fitting(own)
   if (held.identity !== null) return
-  const topic = held.topic.name
   if (options.requireId) {
     throw new HoldfastError(
       'option',
@@ -105,7 +105,9 @@ function identify(held: Held, options: OpenOptions): void {
   // A row of its own makes the transaction that the handler expects, and stands for no other message.
   held.identity = `undedupable:${options.ids.next()}`
   held.suspect = false
-  options.emit({ type: 'message.undedupable', topic, group: options.group, id: null, attempt, at })
+  const { attempt, at } = held.delivery
+  const about = { topic: held.topic.name, group: options.group, id: null, attempt, at }
+  options.emit({ type: 'message.undedupable', ...about })
 }
 
 function decode(held: Held): Eventually<void> {

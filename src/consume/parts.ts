@@ -215,10 +215,10 @@ export class Parts {
 
   #newClaims(): Claims {
     const { settings, receiver } = this.#around
-    const { inbox, batch, transactionMs, clock, crash, atomic } = settings
+    const { inbox, batch, transactionMs, clock, atomic } = settings
     if (inbox !== null) {
       const mode = batch === null ? 'each' : 'batch'
-      return new InboxClaims({ inbox, mode, transactionMs, clock, crash })
+      return new InboxClaims({ inbox, mode, transactionMs, clock })
     }
     if (!atomic) return new NoClaims()
     return new AtomicClaims({ receiver, timeoutMs: TRANSACT_MS, clock })

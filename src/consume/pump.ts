@@ -148,19 +148,22 @@ export class Pump {
   /** The place is free again when every handler of the slice has really ended. */
   #end(slice: readonly Held[]): void {
     const { lanes } = this.#options
+    const [first] = slice
+    if (slice.length === 1 && first !== undefined && hasEnded(first)) {
+      lanes.ended(first)
+      return this.#free()
+    }
     let open = 1
     const end = (): void => {
-      if (--open > 0) return
-      this.#running--
-      if (this.#running === 0) this.#options.onIdle()
+      if (--open === 0) this.#free()
     }
     for (const held of slice) {
-      if (held.execution === null || held.execution.ended) {
+      if (hasEnded(held)) {
         lanes.ended(held)
         continue
       }
       open++
-      held.execution.whenEnded(() => {
+      held.execution?.whenEnded(() => {
         lanes.ended(held)
         end()
         this.schedule()
@@ -168,6 +171,11 @@ export class Pump {
     }
     this.#adapt(slice)
     end()
+  }
+
+  #free(): void {
+    this.#running--
+    if (this.#running === 0) this.#options.onIdle()
   }
 
   #adapt(slice: readonly Held[]): void {
@@ -179,4 +187,8 @@ export class Pump {
       this.#size = Math.min(sliceSize, this.#size * 2)
     }
   }
+}
+
+function hasEnded({ execution }: Held): boolean {
+  return execution === null || execution.ended
 }

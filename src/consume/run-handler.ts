@@ -1,6 +1,6 @@
 import type { CrashPoints } from '../contract/crash-points.ts'
 import type { Execution } from './execution.ts'
-import { asError } from './failure.ts'
+import { asError, isStoreAway } from './failure.ts'
 import type { Call } from './middleware.ts'
 import { ABORTED, DONE, type Outcome } from './outcome.ts'
 import { type Eventually, isThenable } from './value-or-promise.ts'
@@ -57,5 +57,7 @@ function returned(value: unknown, execution: Execution): Outcome {
 function threw(thrown: unknown, execution: Execution, { crash }: RunOptions): Outcome {
   crash.at('handler_throw')
   execution.end()
-  return execution.aborted ? ABORTED : { kind: 'failed', error: asError(thrown) }
+  if (execution.aborted) return ABORTED
+  const error = asError(thrown)
+  return { kind: isStoreAway(error) ? 'unavailable' : 'failed', error }
 }

@@ -1,6 +1,7 @@
 import type { Deadline, Receiver } from '../contract/broker.ts'
 import type { Emit } from '../contract/events.ts'
 import { withDeadline } from '../policy/deadline.ts'
+import { openStore } from '../send/open-store.ts'
 import { Session } from '../send/session.ts'
 import { type Steps, Parts } from './parts.ts'
 import type { Pauses } from './pauses.ts'
@@ -44,10 +45,9 @@ async function openAll(options: StartUpOptions, session: Session): Promise<Live>
   const { signal } = stopping
   const capabilities = await session.ready()
   checkCapabilities(settings, capabilities)
-  // Stores may be shared, so their background work must not end with this consumer.
-  const store = { clock, crash, emit, signal: new AbortController().signal }
-  await inbox?.open(store)
-  await outbox?.open(store)
+  const context = { clock, crash, emit }
+  if (inbox !== null) await openStore(inbox, context)
+  if (outbox !== null) await openStore(outbox, context)
   if (provision !== 'none') await session.provision(topology, provision)
   signal.throwIfAborted()
   let receiver: Receiver | null = null
