@@ -60,6 +60,8 @@ export class Intake implements Settler {
   readonly #alarm: Alarm
   readonly #stopListening: () => void
   #cursor = 0
+  /** Set back since the last claim read the rows: what it found says nothing about those before. */
+  #rewound = false
   #more = true
   #due = false
 
@@ -99,6 +101,7 @@ export class Intake implements Settler {
     const sources = this.#delivering()
     if (!this.#more || sources.size === 0) return null
     const { queue, owner, ordering, room } = this.#options
+    this.#rewound = false
     return claimRows(db, {
       queue: queue.id,
       owner,
@@ -114,9 +117,11 @@ export class Intake implements Settler {
 
   /** After the COMMIT: hands over what was claimed. */
   take(claim: Claim): void {
-    this.#cursor = claim.cursor
-    this.#more = !claim.exhausted
-    this.#due = false
+    if (!this.#rewound) {
+      this.#cursor = claim.cursor
+      this.#more = !claim.exhausted
+      this.#due = false
+    }
     const batches = new Map<BucketSource, SqliteDelivery[]>()
     for (const row of claim.rows) this.#receive(row, batches)
     if (claim.strange) this.assignment.round()
@@ -129,6 +134,7 @@ export class Intake implements Settler {
   /** Something may lie before the cursor. */
   rewind(to = 0): void {
     this.#cursor = Math.min(this.#cursor, to)
+    this.#rewound = true
     this.#found()
   }
 
