@@ -22,7 +22,7 @@ export interface Breaker {
   trip(): void
   /** Closes at once, for a caller that knows, such as a connection that is back. */
   reset(): void
-  /** Calls back after every change of state; returns how to stop. */
+  /** Calls back after every change of state, and when a probe may be tried again; returns how to stop. */
   onChange(listener: (state: BreakerState) => void): () => void
   /** Stops its timers and listeners; it stays as it is. Idempotent. */
   close(): void

@@ -18,9 +18,16 @@ export function withDeadline<T>(
     const cancel = clock.after(leftMs, () => {
       reject(new HoldfastError('timeout', `${what} did not end within ${Math.round(leftMs)} ms`))
     })
-    work()
-      .then(resolve, reject)
-      .finally(cancel)
-      .catch(() => undefined)
+    const end = <V>(settle: (value: V) => void) => {
+      return (value: V) => {
+        cancel()
+        settle(value)
+      }
+    }
+    try {
+      work().then(end(resolve), end(reject))
+    } catch (error) {
+      end(reject)(error)
+    }
   })
 }

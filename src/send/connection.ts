@@ -3,6 +3,7 @@ import type { Capabilities } from '../contract/capabilities.ts'
 import type { Cancel, Clock } from '../contract/clock.ts'
 import type { Emit } from '../contract/events.ts'
 import { circuitBreaker, type Breaker, type BreakerOptions } from '../policy/circuit-breaker.ts'
+import { tellStates } from './breaker-events.ts'
 import type { Session } from './session.ts'
 
 /** How long opening may take before the breaker says that the way is shut. */
@@ -38,10 +39,8 @@ export class Connection {
     this.#options = options
     this.breaker = circuitBreaker(breaker, clock)
     this.#stop = [
-      this.breaker.onChange((state) => {
-        emit({ type: 'breaker.state', name: purpose, state })
-        options.changed()
-      }),
+      tellStates(this.breaker, purpose, emit),
+      this.breaker.onChange(() => options.changed()),
       session.onState(({ status }) => this.#onStatus(status)),
     ]
   }

@@ -4,6 +4,7 @@ import type { ErrorCode } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
 import { circuitBreaker, type Breaker, type BreakerOptions } from '../policy/circuit-breaker.ts'
 import type { RetryPolicy } from '../policy/retry.ts'
+import { tellStates } from './breaker-events.ts'
 import type { HandOver, Reported } from './hand-over.ts'
 import type { InFlight } from './in-flight.ts'
 import { givenUp, outOfTime, troubleOf, type SendError } from './outcome.ts'
@@ -127,10 +128,8 @@ export class Reports implements Reported {
     if (route.breaker !== null) return route.breaker
     const { breakerOptions, clock, emit, purpose, routeChanged } = this.#options
     const breaker = circuitBreaker(breakerOptions, clock)
-    breaker.onChange((state) => {
-      emit({ type: 'breaker.state', name: `${purpose} ${route.name}`, state })
-      routeChanged(route)
-    })
+    tellStates(breaker, `${purpose} ${route.name}`, emit)
+    breaker.onChange(() => routeChanged(route))
     this.#breakers.push(breaker)
     route.breaker = breaker
     return breaker
