@@ -26,7 +26,7 @@ export function deadLetter(
     [ownHeaders.deadReason, reason],
     [ownHeaders.deadAttempts, String(made)],
     [ownHeaders.deadAt, String(Math.trunc(clock.wallMs()))],
-    [ownHeaders.deadFrom, `${source.name} ${at}`],
+    [ownHeaders.deadFrom, at.startsWith(source.name) ? at : `${source.name} ${at}`],
   ]
   if (error !== null) own.push([ownHeaders.deadError, errorText(error)])
   return {

@@ -160,6 +160,12 @@ export class Stage {
     return this.broker.inspect.depth({ kind: 'group', topic: of.name, group, delayMs: 0 })
   }
 
+  /** Waits, as long as it takes, until everything is finished; rejects after an hour. */
+  settled(): Promise<void> {
+    const settled = this.broker.settled({ deadlineMs: 3_600_000 })
+    return this.clock.run(settled, 3_600_001)
+  }
+
   async close(): Promise<void> {
     await this.clock.run(Promise.all(this.#consumers.map((one) => one.close({ timeoutMs: 100 }))))
     await this.clock.run(this.broker.close(this.clock.now() + 100))
