@@ -1,6 +1,7 @@
 import type { Case } from '../case.ts'
 import { claimingCases } from './claiming.ts'
 import { concurringCases } from './concurring.ts'
+import { consumingCases } from './consuming.ts'
 import type { InboxHarness } from './harness.ts'
 import { keepingCases } from './keeping.ts'
 
@@ -9,4 +10,5 @@ export const inboxCases: readonly Case<InboxHarness>[] = [
   ...claimingCases,
   ...concurringCases,
   ...keepingCases,
+  ...consumingCases,
 ]
