@@ -20,7 +20,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   readonly router: Router
   readonly context: BrokerContext
   /** Called when the connection ends, whichever way. */
-  readonly onClose = new Set<() => void>()
+  readonly onClose: Set<() => void> = new Set<() => void>()
   readonly #senders = new Set<MemorySender>()
   readonly #receivers = new Set<MemoryReceiver>()
   #vanished = false

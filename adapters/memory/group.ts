@@ -21,7 +21,7 @@ export class Group {
   readonly feeds: readonly Feed[]
   readonly members: Membership
   /** Retry levels that exist, in milliseconds; once made they stay. */
-  readonly levels = new Set<number>()
+  readonly levels: Set<number> = new Set<number>()
   readonly dead: Envelope[] = []
   /** False until somebody consumed: only then `from: 'earliest'` still means something. */
   consumed = false

@@ -16,7 +16,7 @@ export class Part implements Due {
   readonly deadline: Deadline
   dueAt: number
   /** When the answer comes by itself; Infinity when it does not. */
-  answersAt = Infinity
+  answersAt: number = Infinity
   order = 0
   place = -1
   /** waiting: not written. written: stored or not, and nobody was told. */

@@ -28,12 +28,12 @@ export interface Client {
 export class MemoryServer implements FeedContext, MembershipContext {
   readonly settings: Settings
   readonly capabilities: Capabilities
-  readonly topics = new Map<string, TopicLog>()
-  readonly timeline = new Timeline()
+  readonly topics: Map<string, TopicLog> = new Map<string, TopicLog>()
+  readonly timeline: Timeline = new Timeline()
   /** Settles that the server will not notice: a fault asked for by a test. */
   settlesToMiss = 0
   readonly transactFaults: TransactFault[] = []
-  readonly faults = new SendFaults(() => {
+  readonly faults: SendFaults = new SendFaults(() => {
     for (const client of this.#clients) client.resume()
   })
   readonly #clients = new Set<Client>()

@@ -34,8 +34,8 @@ export interface Change {
 
 /** What a transaction changed since its last savepoint, and which locks it took for that. */
 export class Layer {
-  readonly changes = new Map<string, Change>()
-  readonly locks = new Set<string>()
+  readonly changes: Map<string, Change> = new Map<string, Change>()
+  readonly locks: Set<string> = new Set<string>()
   /** Done at the commit, in order: what is not a row of a table. */
   readonly onCommit: (() => void)[] = []
 

@@ -1,9 +1,9 @@
-import { leaseStatements } from '../sql/lease.ts'
+import { leaseStatements, type LeaseStatements } from '../sql/lease.ts'
 import { dialect } from './dialect.ts'
 import type { Prepared } from './prepared.ts'
 
 /** Lease statements in SQLite's words. */
-export const leaseSql = leaseStatements(dialect)
+export const leaseSql: LeaseStatements = leaseStatements(dialect)
 
 /** A bucket as it is leased, and up to which row it was handed out. */
 export interface HeldLease {

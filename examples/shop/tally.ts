@@ -21,12 +21,12 @@ export interface Outage {
 /** What all the histories of a run say together. */
 export class Tally {
   /** Orders that the intake saw committed. */
-  readonly taken = new Set<string>()
+  readonly taken: Set<string> = new Set<string>()
   /** Moments at which orders were taken. */
   readonly takenAt: number[] = []
-  readonly failedOnce = new Set<string>()
-  readonly kills = new Map<string, number>()
-  readonly crashes = new Map<string, number>()
+  readonly failedOnce: Set<string> = new Set<string>()
+  readonly kills: Map<string, number> = new Map<string, number>()
+  readonly crashes: Map<string, number> = new Map<string, number>()
   readonly outages: Outage[] = []
   /** Handlers that ran for a message that had been handed to one before. */
   handledAgain = 0

@@ -4,7 +4,8 @@ export class UsageError extends Error {
 }
 
 /** Exit codes of the demo. */
-export const EXIT = Object.freeze({ kept: 0, broken: 1, notShown: 2, usage: 64 })
+export const EXIT: Readonly<Record<'kept' | 'broken' | 'notShown' | 'usage', number>> =
+  Object.freeze({ kept: 0, broken: 1, notShown: 2, usage: 64 })
 
 /** What `--help` prints. */
 export const HELP = `Takes orders from NDJSON, charges each of them once, and kills its own processes on the way.
