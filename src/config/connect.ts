@@ -64,7 +64,8 @@ async function assemble(config: HoldfastConfig): Promise<Parts<unknown, unknown>
     ...(config.source === undefined ? {} : { source: config.source }),
   })
   const relays = outbox !== null && config.relay !== false
-  const relay = relays ? new OutboxRelay<unknown>({ ...common, outbox }) : null
+  const settings = typeof config.relay === 'object' ? config.relay : {}
+  const relay = relays ? new OutboxRelay<unknown>({ ...common, ...settings, outbox }) : null
   const handlerOutbox = sharesDatabase(config, inbox) ? outbox : null
   return { config, broker, outbox, inbox, handlerOutbox, publisher, relay }
 }

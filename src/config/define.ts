@@ -6,6 +6,8 @@ import { OptionError } from '../contract/errors.ts'
 import type { InboxStore, OutboxStore } from '../contract/store.ts'
 import type { Logging } from '../observe/logging.ts'
 import type { Listener } from '../observe/emitter.ts'
+import type { CommonOptions } from '../publish/options.ts'
+import type { RelayOptions } from '../publish/relay-options.ts'
 
 /** Brokers by name; the adapter's own options stand beside `use`. */
 export type BrokerName = 'memory' | 'sqlite' | 'rabbitmq' | 'kafka' | 'rocketmq'
@@ -30,6 +32,9 @@ export interface TopicSettings {
   readonly retryLevelsMs?: readonly number[]
 }
 
+/** What a relay takes beside what the config says anyway. */
+export type RelaySettings = Omit<RelayOptions<never>, keyof CommonOptions | 'outbox'>
+
 /** A process's whole messaging, as `holdfast.config.*` exports it. */
 export interface HoldfastConfig {
   /** Which broker; changing `use` is the whole swap. An opened-elsewhere `Broker` object is taken too. */
@@ -43,8 +48,8 @@ export interface HoldfastConfig {
   readonly topology?: 'create' | 'verify' | 'none'
   /** CloudEvents `source` of what is published. Default `holdfast`. */
   readonly source?: string
-  /** Whether this process moves outbox rows to the broker. Default: true when there is an outbox. */
-  readonly relay?: boolean
+  /** Whether this process moves outbox rows to the broker, and how. Default: true when there is an outbox. */
+  readonly relay?: boolean | RelaySettings
   /** Fail `connect()` when the broker is not there within that time. Default: do not wait at all. */
   readonly waitForBrokerMs?: number
   /** Hears every event of publisher, relay and consumers. */

@@ -68,6 +68,15 @@ describe('connect', () => {
       /sqlite\.fille.*unknown/,
     ],
     [
+      'a setting of the relay that is none',
+      {
+        broker: { use: 'memory' },
+        outbox: { use: 'memory', database: memoryDatabase() },
+        relay: { leaseMs: -1 },
+      },
+      /leaseMs: got -1; allowed/,
+    ],
+    [
       'a wait that is none',
       { broker: { use: 'memory' }, waitForBrokerMs: -1 },
       /config\.waitForBrokerMs: got -1; allowed/,
