@@ -71,6 +71,11 @@ export class Stage {
     return stage
   }
 
+  /** As another process would after this one ended. */
+  async reopen(): Promise<void> {
+    await this.#open()
+  }
+
   async #open(): Promise<void> {
     const { clock, random } = this
     const emit = Object.assign(() => undefined, { wants: () => false })
