@@ -1,4 +1,4 @@
-import type { Messaging } from 'holdfast'
+import type { ReliablePublisher } from 'holdfast'
 import { openDatabase, type SqliteDatabase, type SqliteTransaction } from 'holdfast/sqlite'
 
 import type { History } from './history.ts'
@@ -22,14 +22,18 @@ interface Rejection {
  * are stored in one transaction: killed at any moment, the next run goes on exactly there.
  */
 export class Intake {
-  readonly #messaging: Messaging
+  readonly #publisher: ReliablePublisher<SqliteTransaction>
   readonly #settings: Settings
   readonly #history: History
   readonly #pace: Pace
   #rejections: Rejection[] = []
 
-  constructor(messaging: Messaging, settings: Settings, history: History) {
-    this.#messaging = messaging
+  constructor(
+    publisher: ReliablePublisher<SqliteTransaction>,
+    settings: Settings,
+    history: History,
+  ) {
+    this.#publisher = publisher
     this.#settings = settings
     this.#history = history
     this.#pace = new Pace(settings.ratePerSecond)
@@ -76,7 +80,7 @@ export class Intake {
     this.#history.write('invoke', { op: 'order', id, line: order.line })
     const isNew = await database.transaction(async (tx) => {
       const stored = insertOrder(tx, order)
-      if (stored) await this.#messaging.publisher.publishIn(tx, Orders, order)
+      if (stored) await this.#publisher.publishIn(tx, Orders, order)
       const duplicate = { line: line.number, reason: `duplicate id "${id}"` }
       const rejections = stored ? this.#rejections : [...this.#rejections, duplicate]
       saveProgress(tx, line, stored ? 1 : 0, rejections)

@@ -11,6 +11,8 @@ export type Role = 'intake' | 'relay' | 'billing'
 
 /** At most this many charges are in work at a time in one process. */
 const CONCURRENCY = 8
+/** What a killed process held goes to another one this much later; the default is longer. */
+const LEASE_MS = 3_000
 const DRAIN_MS = 10_000
 
 /**
@@ -19,7 +21,8 @@ const DRAIN_MS = 10_000
  */
 function configOf({ dir, broker, url }: Settings) {
   const store = { use: 'sqlite', file: files.shop(dir) } as const
-  const place = broker === 'sqlite' ? { file: files.broker(dir) } : url === null ? {} : { url }
+  const embedded = { file: files.broker(dir), leaseMs: LEASE_MS }
+  const place = broker === 'sqlite' ? embedded : url === null ? {} : { url }
   return {
     broker: { use: broker, ...place },
     outbox: store,
@@ -36,8 +39,9 @@ export async function work(
   history: History,
   signal: AbortSignal,
 ): Promise<void> {
+  const relay = roles.includes('relay') && { leaseMs: LEASE_MS }
   const on = (event: HoldfastEvent): void => record(event, history)
-  const messaging = await connect({ ...configOf(settings), relay: roles.includes('relay'), on })
+  const messaging = await connect({ ...configOf(settings), relay, on })
   try {
     if (roles.includes('billing')) {
       const handler = charging(settings.failures, history)
@@ -45,7 +49,8 @@ export async function work(
       const options = { group: BILLING, concurrency: CONCURRENCY, retry }
       await messaging.consumer(Orders, options, handler).start()
     }
-    if (roles.includes('intake')) await new Intake(messaging, settings, history).run(signal)
+    if (roles.includes('intake'))
+      await new Intake(messaging.publisher, settings, history).run(signal)
     if (roles.some((role) => role !== 'intake')) await aborted(signal)
   } finally {
     await messaging.drain({ timeoutMs: DRAIN_MS })

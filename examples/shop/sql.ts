@@ -27,7 +27,7 @@ async function openWithNode(file: string, options: PlainOptions): Promise<PlainD
   const database = new DatabaseSync(file, { readOnly: options.readOnly })
   database.exec(`PRAGMA busy_timeout = ${options.busyMs}`)
   return {
-    all: (sql, ...values) => database.prepare(sql).all(...values) as Row[],
+    all: (sql, ...values) => database.prepare(sql).all(...values),
     exec: (sql) => database.exec(sql),
     close: () => database.close(),
   }
