@@ -42,7 +42,7 @@ export class BreakerWindow {
       enableSnapshots: false,
       rotateBucketController: this.#turns,
       ...(state === 'half-open' ? { state: halfOpen } : {}),
-    } as CircuitBreaker.Options)
+    })
   }
 
   /** Whether the circuit is closed now. */
@@ -76,6 +76,7 @@ const failed = new Error('a failure was reported')
 
 /** A thenable that answers at once: opossum then counts within the call, without a promise. */
 const worked = {
+  // oxlint-disable-next-line unicorn/no-thenable -- being one is its purpose
   then(done: () => void) {
     done()
     return { catch: () => undefined }

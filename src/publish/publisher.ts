@@ -116,7 +116,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       if (options === undefined) return this.#dispatcher.send(envelope)
       return this.#dispatcher.send(envelope, this.#limits(options))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejected(error)
     }
   }
 
@@ -144,7 +144,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       })
       return this.#remembered(batch.start())
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejected(error)
     }
   }
 
@@ -164,7 +164,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       const envelope = this.#sealFor(topic, payload, options)
       return this.#append(store, tx, [envelope]).then(() => insertedOf(envelope))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejected(error)
     }
   }
 
@@ -184,7 +184,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       if (envelopes.length === 0) return Promise.resolve([])
       return this.#append(store, tx, envelopes).then(() => envelopes.map(insertedOf))
     } catch (error) {
-      return Promise.reject(error as Error)
+      return rejected(error)
     }
   }
 
@@ -347,4 +347,9 @@ function refuseLimits(options: PublishOptions | undefined): void {
     options.signal ?? options.deadlineMs,
     'nothing: the transaction decides how long it takes and whether it is given up',
   )
+}
+
+/** What is wrong with the call is told like everything else: by the promise. */
+function rejected(error: unknown): Promise<never> {
+  return Promise.reject(error instanceof Error ? error : new Error(String(error)))
 }

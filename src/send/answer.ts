@@ -29,7 +29,7 @@ export class Promised<T> extends Pending {
   ) {
     super(envelope, deadline, route, seq, expirer)
     this.promise = new Promise<T>(capture as (resolve: (value: T) => void) => void)
-    this.#resolve = captured.resolve as (value: T) => void
+    this.#resolve = captured.resolve
     this.#reject = captured.reject
     this.#result = result
   }

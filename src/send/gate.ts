@@ -13,7 +13,7 @@ export class KeyRun {
   refusing = false
   /** Answered, and to be tried again; in key order once `unresolved` is 0. */
   again: Pending[] = []
-  readonly behind = new Set<Pending>()
+  readonly behind: Set<Pending> = new Set()
 
   constructor(key: string, gate: Gate) {
     this.key = key

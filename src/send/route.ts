@@ -10,10 +10,10 @@ export class Route {
   readonly topic: string | null
   /** Only these are prepared by the dispatcher. */
   readonly isTopic: boolean
-  readonly gate = new Gate()
-  readonly held = new Set<Pending>()
+  readonly gate: Gate = new Gate()
+  readonly held: Set<Pending> = new Set()
   /** Waits for room in the buffer, in the order it came. */
-  readonly waiting = new Set<Pending>()
+  readonly waiting: Set<Pending> = new Set()
   /** Taken into the buffer and not ended. */
   outstanding = 0
   /** The connection on which everything it needs was there; -1: none yet. */

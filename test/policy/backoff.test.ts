@@ -31,12 +31,12 @@ describe('exponential', () => {
     expect(backoff.delayFor(4, random)).toBe(backoff.delayFor(4, random))
   })
 
-  it.each([
+  it.each<[object, string]>([
     [{ initialMs: 0 }, 'backoff.initialMs: got 0'],
     [{ initialMs: 10, maxMs: 9 }, 'backoff.maxMs: got 9'],
     [{ factor: 0.5 }, 'backoff.factor: got 0.5'],
     [{ jitter: 'half' as 'full' }, 'backoff.jitter: got "half"'],
-    [{ initial: 1 } as object, 'backoff.initial: got "unknown"'],
+    [{ initial: 1 }, 'backoff.initial: got "unknown"'],
   ])('refuses %o', (options, text) => {
     expect(() => exponential(options)).toThrow(OptionError)
     expect(() => exponential(options)).toThrow(text)

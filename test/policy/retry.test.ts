@@ -64,11 +64,11 @@ describe('resolveRetryPolicy', () => {
     expect(resolveRetryPolicy().attempts).toBe(Infinity)
   })
 
-  it.each([
+  it.each<[object, string]>([
     [{ attempts: 0 }, 'retry.attempts: got 0'],
     [{ attempts: 1.5 }, 'retry.attempts: got 1.5'],
     [{ backoff: {} as never }, 'retry.backoff: got an object'],
-    [{ delay: 1 } as object, 'retry.delay: got "unknown"'],
+    [{ delay: 1 }, 'retry.delay: got "unknown"'],
   ])('refuses %o', (options, text) => {
     expect(() => resolveRetryPolicy(options)).toThrow(OptionError)
     expect(() => resolveRetryPolicy(options)).toThrow(text)

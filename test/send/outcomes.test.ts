@@ -75,12 +75,11 @@ describe('a send', () => {
     await stage.clock.advance(1_000)
     expect(ended.status).toBe(status)
     expect(ended.atMs).toBeLessThanOrEqual(1_000)
-    if (ended.sent !== null) {
-      expect(ended.sent).toMatchObject({
-        attempts: facts.attempts,
-        possiblyDuplicated: facts.duplicated,
-      })
-    } else expect(ended.error?.attempts).toBe(facts.attempts)
+    const { attempts, possiblyDuplicated } = ended.facts
+    expect({ attempts, duplicated: possiblyDuplicated }).toEqual({
+      duplicated: undefined,
+      ...facts,
+    })
     expect(await stage.leakedTimers()).toBe(0)
   })
 

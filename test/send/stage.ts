@@ -19,7 +19,7 @@ type Given = Partial<DispatcherOptions<Sent>> & {
 
 /** A dispatcher on a scripted broker, in virtual time. Retries wait 100 ms unless a test says otherwise. */
 export class Stage {
-  readonly clock = new VirtualClock()
+  readonly clock: VirtualClock = new VirtualClock()
   readonly events: HoldfastEvent[] = []
   readonly broker: ScriptedBroker
   readonly session: Session
@@ -83,10 +83,14 @@ interface SendGiven {
 
 /** How and when a send ended; 'open' as long as it has not. */
 export class Ended {
-  status: 'open' | 'confirmed' | string = 'open'
+  status = 'open'
   sent: Sent | null = null
   error: (Error & { code?: string; attempts?: number }) | null = null
-  atMs = Number.NaN
+  atMs: number = Number.NaN
+
+  get facts(): { readonly attempts?: number; readonly possiblyDuplicated?: boolean } {
+    return this.sent ?? this.error ?? {}
+  }
 
   constructor(outcome: Promise<Sent>, now: () => number) {
     outcome.then(
