@@ -151,13 +151,13 @@ export const consumingCases: readonly Case<InboxHarness>[] = [
     const handler = itself(desk)
     await shop.consume({ handler })
     await shop.consume({ handler })
-    const publishing = shop.publish(['v', 'w', 'x', 'y', 'z'], 40)
+    const publishing = shop.publish(['v', 'w', 'x', 'y', 'z'], 20)
     for (let n = 0; n < 8; n++) {
       shop.broker.faults.loseSources({ topic: 'conformance', group: 'a' })
       await sleep(desk.clock, 4)
     }
     await publishing
-    assert.deepEqual(await shop.effects(200), named(['v', 'w', 'x', 'y', 'z'], 40))
+    assert.deepEqual(await shop.effects(100), named(['v', 'w', 'x', 'y', 'z'], 20))
   }),
 
   shopCase('consumes: one effect for each of two groups', async (shop, desk) => {
