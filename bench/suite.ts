@@ -1,0 +1,18 @@
+import type { Figure } from './figure.ts'
+
+/** What a suite is told. */
+export interface SuiteContext {
+  readonly rounds: number
+  readonly warmUps: number
+  readonly messages: number
+  readonly awayMs: number
+  /** On a real disk; removed afterwards. */
+  readonly directory: string
+  progress(text: string): void
+}
+
+/** A group of measurements that can be asked for by name. */
+export interface Suite {
+  readonly name: string
+  run(context: SuiteContext): Promise<readonly Figure[]>
+}
