@@ -1,0 +1,65 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+import { afterAll, describe, expect, it } from 'vitest'
+
+import { type Broker, type Capabilities, noCrashes, systemClock, systemRandom } from 'holdfast'
+import { memory } from 'holdfast/memory'
+import { sqlite } from 'holdfast/sqlite'
+
+import { silent } from '../../src/contract/events.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'holdfast-matrix-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const brokers: Readonly<Record<string, () => Broker>> = {
+  memory: () => memory(),
+  sqlite: () => sqlite({ file: join(folder, 'broker.db') }),
+}
+
+/** The README's table as rows of cells. */
+const rows = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  .split('\n')
+  .filter((line) => line.startsWith('|'))
+  .map((line) =>
+    line
+      .slice(1, -1)
+      .split('|')
+      .map((cell) => cell.trim()),
+  )
+
+function told(broker: string): Readonly<Record<string, string>> {
+  const head = rows.find(([first]) => first === 'Capability') ?? []
+  const column = head.indexOf(broker)
+  const table = rows.slice(rows.indexOf(head) + 2)
+  return Object.fromEntries(table.map((cells) => [cells[0] ?? '', cells[column] ?? '']))
+}
+
+async function capabilities(broker: Broker): Promise<Capabilities> {
+  const context = { clock: systemClock, random: systemRandom, crash: noCrashes, emit: silent }
+  const kept = await broker.open({ ...context, signal: new AbortController().signal })
+  await broker.close(systemClock.now() + 5_000)
+  return kept
+}
+
+const yesOrNo = (value: unknown): string => (value === false || value === null ? 'no' : 'yes')
+
+describe("the README's capability matrix", () => {
+  it.each(Object.keys(brokers))('is what the broker says: %s', async (name) => {
+    const kept = await capabilities((brokers[name] as () => Broker)())
+    const headers = Object.entries(kept.headers).filter(([, carried]) => carried)
+    expect(told(name)).toMatchObject({
+      ordering: kept.ordering.join(', '),
+      retryDelay: kept.retryDelay,
+      attemptCount: kept.attemptCount,
+      atomicPublish: kept.atomicPublish,
+      pause: kept.pause,
+      'hold.isolation': kept.hold.isolation,
+      'progress.outOfOrder': kept.progress.outOfOrder,
+      headers: headers.map(([what]) => what).join(', '),
+      tombstones: yesOrNo(kept.tombstones),
+      scheduledSend: yesOrNo(kept.scheduledSend),
+    })
+  })
+})
