@@ -74,7 +74,7 @@ export class OutboxTable {
     const wanted = (row: TimedRow): boolean =>
       buckets.has(row.bucket) &&
       !ids.has(row.id) &&
-      !(row.keyHash !== 0 && keys.has(row.keyHash)) &&
+      !keys.has(row.keyHash) &&
       !(topics.size > 0 && topics.has(topicOf(row)))
     return this.pending.first(limit, wanted)
   }

@@ -12,11 +12,10 @@ type Able = Capabilities['headers']
  */
 export function toWire(envelope: Envelope, able: Able): Envelope {
   const { headers } = envelope
-  if (headers.length === 0 || fits(headers, able)) return envelope
-  const plain = new Map<string, HeaderValue>()
-  for (const [name, value] of headers) if (carries(value, able)) plain.set(name, value)
+  const kept = keptBy(able, headers)
+  if (kept.length === headers.length) return envelope
   const exact = JSON.stringify(headers.map(([name, value]) => [name, spelled(value)]))
-  return { ...envelope, headers: [...plain, [CARRIER, exact]] }
+  return { ...envelope, headers: [...kept, [CARRIER, exact]] }
 }
 
 /** The envelope with the headers it was sent with. */
@@ -27,10 +26,10 @@ export function fromWire(envelope: Envelope): Envelope {
   return { ...envelope, headers: exact.map(([name, value]) => [name, read(value)]) }
 }
 
-function fits(headers: Headers, able: Able): boolean {
-  const names = new Set(headers.map(([name]) => name))
-  if (!able.duplicate && names.size < headers.length) return false
-  return headers.every(([, value]) => carries(value, able))
+/** What such a broker would keep of them: the last of a name, values that it has a type for. */
+function keptBy(able: Able, headers: Headers): Headers {
+  const carried = headers.filter(([, value]) => carries(value, able))
+  return able.duplicate ? carried : [...new Map(carried)]
 }
 
 function carries(value: HeaderValue, able: Able): boolean {

@@ -93,7 +93,7 @@ describe('Timeline', () => {
     timeline.start(clock)
     const done: string[] = []
     for (const [name, at] of [
-      ['c', 30],
+      ['c', 22],
       ['a', 10],
       ['b1', 20],
       ['b2', 20],
@@ -104,7 +104,7 @@ describe('Timeline', () => {
     await clock.advance(9)
     expect(done).toEqual([])
     await clock.advance(50)
-    expect(done).toEqual(['a@10', 'b1@20', 'b2@20', 'c@30'])
+    expect(done).toEqual(['a@10', 'b1@20', 'b2@20', 'c@22'])
     expect(clock.timers).toBe(0)
   })
 
