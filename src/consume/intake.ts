@@ -14,6 +14,8 @@ import type { Pauses } from './pauses.ts'
 export interface IntakeOptions {
   readonly topics: ReadonlyMap<string, ConsumedTopic>
   readonly group: string
+  /** Everything of a source is one lane, as a transaction over contiguous deliveries needs it. */
+  readonly lanePerSource: boolean
   /** Starts of redelivered messages are counted. */
   readonly countsStarts: boolean
   readonly holdings: Holdings
@@ -56,7 +58,7 @@ export class Intake implements DeliverySink {
       const topic = this.#topicOf(delivery)
       const suspect = countsStarts && delivery.redelivered !== 'no'
       const held = new Held(delivery, topic, assignment, now, suspect)
-      holdings.add(held, topic.ordering === 'none' ? null : delivery.envelope.orderKey)
+      holdings.add(held, this.#laneOf(held))
     }
   }
 
@@ -116,6 +118,11 @@ export class Intake implements DeliverySink {
 
   #assignmentsOf(sources: readonly Source[]): Assignment[] {
     return sources.flatMap((source) => this.#options.holdings.known(source) ?? [])
+  }
+
+  #laneOf({ topic, delivery, assignment }: Held): string | null {
+    if (this.#options.lanePerSource) return assignment.source.name
+    return topic.ordering === 'none' ? null : delivery.envelope.orderKey
   }
 
   #topicOf({ envelope: { to } }: Delivery): ConsumedTopic {

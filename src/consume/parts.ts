@@ -109,6 +109,12 @@ export class Parts {
     this.breaker?.close()
   }
 
+  /** The broker's transactions take contiguous deliveries of one source only. */
+  get #isPrefix(): boolean {
+    const { settings, capabilities } = this.#around
+    return settings.atomic && capabilities.atomicPublish === 'prefix'
+  }
+
   #newLimits(): HoldLimits {
     const { capabilities, settings, pauses, emit } = this.#around
     return new HoldLimits(capabilities, settings.prefetch, {
@@ -171,6 +177,7 @@ export class Parts {
     return new Intake({
       topics,
       group,
+      lanePerSource: this.#isPrefix,
       countsStarts: this.starts !== null,
       holdings: this.holdings,
       limits: this.#limits,
@@ -198,13 +205,13 @@ export class Parts {
   }
 
   #newPump(): Pump {
-    const { settings, capabilities, steps } = this.#around
+    const { settings, steps } = this.#around
     return new Pump({
       lanes: this.lanes,
       concurrency: settings.concurrency,
       sliceSize: sliceSizeOf(settings),
       batchWaitMs: settings.batch?.maxWaitMs ?? null,
-      oneLane: settings.atomic && capabilities.atomicPublish === 'prefix',
+      oneLane: this.#isPrefix,
       breaker: this.breaker,
       process: (slice, generation) => steps.process(this, slice, generation),
       broken: (slice, thrown) => steps.broken(this, slice, thrown),

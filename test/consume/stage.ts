@@ -81,11 +81,12 @@ export class Stage {
     const emit = Object.assign(() => undefined, { wants: () => false })
     const { signal } = new AbortController()
     await this.broker.open({ clock, random, crash: { at: () => undefined }, emit, signal })
-    const declared = [Orders, Loose].map(({ name, ordering }) => ({
+    const names = new Set([Orders.name, Loose.name, ...Object.keys(this.topics)])
+    const declared = [...names].map((name) => ({
       name,
       groups: [group],
       partitions: null,
-      ordering,
+      ordering: name === Orders.name ? ('key' as const) : ('none' as const),
       retryLevelsMs: [1_000, 5_000, 30_000, 120_000, 300_000],
       ...this.topics[name],
     }))
@@ -169,6 +170,16 @@ export class Stage {
   settled(): Promise<void> {
     const settled = this.broker.settled({ deadlineMs: 3_600_000 })
     return this.clock.run(settled, 3_600_001)
+  }
+
+  /** Waits until the group has nothing left of that topic. */
+  async settledOf(name: string): Promise<void> {
+    const empty = async (): Promise<void> => {
+      while ((await this.depth({ name })) > 0) {
+        await new Promise<void>((resolve) => this.clock.after(10, resolve))
+      }
+    }
+    await this.clock.run(empty())
   }
 
   async close(): Promise<void> {
