@@ -14,6 +14,8 @@ export interface Dialect {
   readonly types: Readonly<Record<ColumnType, string>>
   /** Follows a table whose rows are stored in the order of its primary key. */
   readonly clustered: string
+  /** Bounds the rows of a statement by one parameter. */
+  readonly limit: string
   /** True where the expression is one of the values bound as one parameter, made by `list`. */
   oneOf(expression: string): string
   list(values: readonly (number | string)[]): BoundValue

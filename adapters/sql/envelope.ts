@@ -137,6 +137,13 @@ function keyText(key: Uint8Array | null): string | null {
   return key === null ? null : utf8.decode(key)
 }
 
+const EMPTY = new Uint8Array(new ArrayBuffer(8), 0, 0)
+
+/** The bytes as every driver stores them: node:sqlite before 22.16 takes some empty arrays for NULL. */
+export function storedBytes(bytes: Uint8Array | null): Uint8Array | null {
+  return bytes !== null && bytes.length === 0 ? EMPTY : bytes
+}
+
 /** The same bytes without the class a driver or Node puts around them. */
 export function plainBytes(bytes: Uint8Array): Uint8Array {
   if (bytes.constructor === Uint8Array) return bytes

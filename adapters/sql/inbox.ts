@@ -16,9 +16,9 @@ export interface InboxStatements {
 }
 
 /** The row goes in first, in the transaction of the effect; the consumer is part of its key. */
-export function inboxStatements({ now }: Dialect): InboxStatements {
+export function inboxStatements({ now, limit }: Dialect): InboxStatements {
   const old = (table: string, where: string): string =>
-    `DELETE FROM ${table} WHERE (consumer, message_id) IN (SELECT consumer, message_id FROM ${table} WHERE ${where} at <= ${now} - ? ORDER BY at LIMIT ?)`
+    `DELETE FROM ${table} WHERE (consumer, message_id) IN (SELECT consumer, message_id FROM ${table} WHERE ${where} at <= ${now} - ? ORDER BY at ${limit})`
   return {
     claim: `INSERT INTO holdfast_inbox (consumer, message_id, at) VALUES (?, ?, ${now}) ON CONFLICT DO NOTHING`,
     unclaim: 'DELETE FROM holdfast_inbox WHERE consumer = ? AND message_id = ?',

@@ -34,13 +34,13 @@ export interface LeaseStatements {
  * A bucket belongs to one owner until its lease expires on the database's clock; the epoch grows with
  * each change of owner, and every completion asks for it. Nobody is declared dead: only expiry frees.
  */
-export function leaseStatements({ now }: Dialect): LeaseStatements {
+export function leaseStatements({ now, limit }: Dialect): LeaseStatements {
   return {
     make: 'INSERT INTO holdfast_lease (scope, bucket) VALUES (?, ?) ON CONFLICT DO NOTHING',
     contend: `INSERT INTO holdfast_contender (scope, owner, expires_at) VALUES (?, ?, ${now} + ?) ON CONFLICT (scope, owner) DO UPDATE SET expires_at = excluded.expires_at`,
     forgetGone: `DELETE FROM holdfast_contender WHERE scope = ? AND expires_at <= ${now}`,
     renew: `UPDATE holdfast_lease SET expires_at = ${now} + ? WHERE scope = ? AND owner = ?`,
-    take: `UPDATE holdfast_lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ? WHERE scope = ? AND bucket IN (SELECT bucket FROM holdfast_lease WHERE scope = ? AND (owner IS NULL OR expires_at <= ${now}) ORDER BY bucket LIMIT ?)`,
+    take: `UPDATE holdfast_lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ? WHERE scope = ? AND bucket IN (SELECT bucket FROM holdfast_lease WHERE scope = ? AND (owner IS NULL OR expires_at <= ${now}) ORDER BY bucket ${limit})`,
     mine: 'SELECT bucket, epoch, handed_to FROM holdfast_lease WHERE scope = ? AND owner = ? ORDER BY bucket',
     contenders: 'SELECT count(*) AS count FROM holdfast_contender WHERE scope = ?',
     buckets: 'SELECT count(*) AS count FROM holdfast_lease WHERE scope = ?',

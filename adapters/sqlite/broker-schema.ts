@@ -68,12 +68,35 @@ export const brokerTables: readonly Table[] = [
   messageTable,
 ]
 
-const { now } = dialect
+const { limit, now } = dialect
+// One bit per bucket: a list would be parsed anew by every claim.
+const inMask = '(? >> bucket) & 1'
 const envelope = 'message_id, time_ms, message_key, meta, body'
 const mine = stillLeased('holdfast_message.queue', 'holdfast_message.bucket')
 
+/** Names of the broker's statements. */
+type BrokerStatement =
+  | 'declareTopic'
+  | 'topicExists'
+  | 'declareQueue'
+  | 'findQueue'
+  | 'route'
+  | 'insert'
+  | 'insertAt'
+  | 'insertIn'
+  | 'claim'
+  | 'claimOrdered'
+  | 'handOut'
+  | 'wakeDue'
+  | 'remove'
+  | 'retry'
+  | 'lookRows'
+  | 'lookLeases'
+  | 'depth'
+  | 'browse'
+
 /** Statements of the broker; which parameters they take is written beside each. */
-export const brokerSql = {
+export const brokerSql: Readonly<Record<BrokerStatement, string>> = {
   /** topic */
   declareTopic: 'INSERT INTO holdfast_topic (name) VALUES (?) ON CONFLICT DO NOTHING',
   topicExists: 'SELECT 1 FROM holdfast_topic WHERE name = ?',
@@ -89,10 +112,10 @@ export const brokerSql = {
   insertAt: `INSERT INTO holdfast_message (due_at, delay, queue, bucket, key_hash, v, ${envelope}) VALUES (?, ${DELAY.scheduled}, ?, ?, ?, ${ROW_VERSION}, ?, ?, ?, ?, ?)`,
   /** delayMs; then as insert. One more millisecond: the clock's fraction was cut off. */
   insertIn: `INSERT INTO holdfast_message (due_at, delay, queue, bucket, key_hash, v, ${envelope}) VALUES (${now} + ? + 1, ${DELAY.scheduled}, ?, ?, ?, ${ROW_VERSION}, ?, ?, ?, ?, ?)`,
-  /** queue, after this id, list of buckets, limit */
-  claim: `SELECT id, bucket, delay, attempt, ${envelope} FROM holdfast_message WHERE queue = ? AND due_at IS NULL AND id > ? AND v <= ${ROW_VERSION} AND ${dialect.oneOf('bucket')} ORDER BY id LIMIT ?`,
+  /** queue, after this id, mask of buckets, limit */
+  claim: `SELECT id, bucket, delay, attempt, ${envelope} FROM holdfast_message WHERE queue = ? AND due_at IS NULL AND id > ? AND v <= ${ROW_VERSION} AND ${inMask} ORDER BY id ${limit}`,
   /** As claim, but keeps a key back behind its earlier message that waits for its next try. */
-  claimOrdered: `SELECT id, bucket, delay, attempt, ${envelope} FROM holdfast_message WHERE queue = ? AND due_at IS NULL AND id > ? AND v <= ${ROW_VERSION} AND ${dialect.oneOf('bucket')} AND NOT EXISTS (SELECT 1 FROM holdfast_message w WHERE w.queue = holdfast_message.queue AND w.due_at IS NOT NULL AND w.delay = ${DELAY.retry} AND w.key_hash = holdfast_message.key_hash AND w.key_hash <> 0 AND w.id < holdfast_message.id) ORDER BY id LIMIT ?`,
+  claimOrdered: `SELECT id, bucket, delay, attempt, ${envelope} FROM holdfast_message WHERE queue = ? AND due_at IS NULL AND id > ? AND v <= ${ROW_VERSION} AND ${inMask} AND NOT EXISTS (SELECT 1 FROM holdfast_message w WHERE w.queue = holdfast_message.queue AND w.due_at IS NOT NULL AND w.delay = ${DELAY.retry} AND w.key_hash = holdfast_message.key_hash AND w.key_hash <> 0 AND w.id < holdfast_message.id) ORDER BY id ${limit}`,
   /** handed_to, scope, bucket, owner, epoch */
   handOut:
     'UPDATE holdfast_lease SET handed_to = max(handed_to, ?) WHERE scope = ? AND bucket = ? AND owner = ? AND epoch = ?',
@@ -102,8 +125,6 @@ export const brokerSql = {
   remove: `DELETE FROM holdfast_message WHERE id = ? AND ${mine}`,
   /** delayMs, id, owner, epoch */
   retry: `UPDATE holdfast_message SET due_at = ${now} + ? + 1, delay = ${DELAY.retry}, attempt = attempt + 1 WHERE id = ? AND ${mine}`,
-  /** queue → whether it is still there */
-  present: 'SELECT 1 FROM holdfast_queue WHERE id = ?',
   /** queue, after this id → rows, and in how many ms the next one is due */
   lookRows: `SELECT EXISTS (SELECT 1 FROM holdfast_message WHERE queue = q.id AND due_at IS NULL AND id > ?) AS rows, (SELECT min(due_at) - ${now} FROM holdfast_message WHERE queue = q.id AND due_at IS NOT NULL) AS due_in FROM holdfast_queue q WHERE q.id = ?`,
   /** owner, owner, scope → leases that are mine, that are free, in how many ms the next of others expires */
@@ -111,5 +132,5 @@ export const brokerSql = {
   /** queue */
   depth: 'SELECT count(*) AS count FROM holdfast_message WHERE queue = ?',
   /** queue, limit */
-  browse: `SELECT ${envelope} FROM holdfast_message WHERE queue = ? ORDER BY id LIMIT ?`,
-} as const
+  browse: `SELECT ${envelope} FROM holdfast_message WHERE queue = ? ORDER BY id ${limit}`,
+}

@@ -1,6 +1,6 @@
 import type { EnvelopeRow } from '../sql/envelope.ts'
+import { BUCKETS } from '../sql/lease.ts'
 import { brokerSql } from './broker-schema.ts'
-import { dialect } from './dialect.ts'
 import type { Prepared } from './prepared.ts'
 import type { Budget, Room } from './room.ts'
 import type { BucketSource } from './source.ts'
@@ -64,12 +64,11 @@ function readRows(db: Prepared, wanted: Wanted, from: number): Omit<Claim, 'stra
   // Held rows may lie behind the cursor too; they are read again and left out.
   const limit = budget.messages + held.size + 1
   const sql = wanted.ordered ? brokerSql.claimOrdered : brokerSql.claim
-  const buckets = dialect.list([...sources.keys()]) as string
   const rows: ClaimedRow[] = []
   let cursor = from
   let count = 0
   // Row by row, since the bodies have to fit the room and one of them may be large.
-  for (const one of db.of(sql).iterate(queue, from, buckets, limit)) {
+  for (const one of db.of(sql).iterate(queue, from, maskOf(sources), limit)) {
     const row = one as unknown as ClaimedRow
     if (!held.has(row.id)) {
       if (!room.fits(budget, row.body?.length ?? 0)) return { rows, cursor, exhausted: false }
@@ -79,6 +78,16 @@ function readRows(db: Prepared, wanted: Wanted, from: number): Omit<Claim, 'stra
     count++
   }
   return { rows, cursor, exhausted: count < limit }
+}
+
+const ALL = -1n
+
+/** One bit per bucket. */
+function maskOf(sources: ReadonlyMap<number, BucketSource>): bigint {
+  if (sources.size === BUCKETS) return ALL
+  let mask = 0n
+  for (const bucket of sources.keys()) mask |= 1n << BigInt(bucket)
+  return BigInt.asIntN(64, mask)
 }
 
 /** False when the bucket is not ours any more. */

@@ -10,6 +10,8 @@ export const dialect: Dialect = Object.freeze({
     text: 'TEXT',
     bytes: 'BLOB',
   }),
+  // A bare parameter would be looked at when the statement is planned, so it would be planned anew each time.
+  limit: 'LIMIT 0 + ?',
   clustered: ' WITHOUT ROWID',
   oneOf: (expression: string) => `${expression} IN (SELECT value FROM json_each(?))`,
   list: (values: readonly (number | string)[]) => JSON.stringify(values),

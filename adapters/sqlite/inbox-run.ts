@@ -8,6 +8,7 @@ import { SqliteDelivery } from './delivery.ts'
 import { dialect } from './dialect.ts'
 import type { SqliteFile } from './file.ts'
 import type { Prepared } from './prepared.ts'
+import { RolledBackWithOthers } from './turn.ts'
 import {
   OpenTransaction,
   transact,
@@ -82,15 +83,17 @@ export class InboxRun {
     return begun ? this.#results : this.#withBusy()
   }
 
-  /** False when the file was locked all the time: nothing has begun. */
+  /** False when nothing has happened: the file was locked all the time, or another part was at fault. */
   async #transaction(
     body: (db: Prepared, shared: Shared, untilMs: number) => Promise<void>,
   ): Promise<boolean> {
     const { file, clock, crash, busyMs, maxTransactionMs } = this.#options
+    const before = this.#results.length
     let begun = false
     try {
       const deadline = clock.now() + busyMs
-      await transact({ file, deadline, crash, what: 'an inbox' }, async (db, shared) => {
+      const options = { file, deadline, crash, what: 'an inbox', shares: true }
+      await transact(options, async (db, shared) => {
         begun = true
         this.#settled = []
         const startedMs = clock.now()
@@ -100,8 +103,10 @@ export class InboxRun {
         if (clock.now() - startedMs > maxTransactionMs) this.#warn()
       })
     } catch (error) {
-      if (!begun && isHoldfastError(error) && error.code === 'storage-busy') return false
-      throw error
+      const waits = !begun && isHoldfastError(error) && error.code === 'storage-busy'
+      if (!waits && !(error instanceof RolledBackWithOthers)) throw error
+      this.#results.length = before
+      return false
     }
     for (const delivery of this.#settled) delivery.settledIn()
     return true

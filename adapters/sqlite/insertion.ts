@@ -1,7 +1,7 @@
 import { PublishRefusedError, TooLargeError, UnroutableError } from '../../src/contract/errors.ts'
 import type { Destination, Envelope } from '../../src/contract/message.ts'
 import { murmur2 } from '../../src/contract/partition.ts'
-import type { EnvelopeRows } from '../sql/envelope.ts'
+import { storedBytes, type EnvelopeRows } from '../sql/envelope.ts'
 import { BUCKETS } from '../sql/lease.ts'
 import { brokerSql, QUEUE_KIND } from './broker-schema.ts'
 import { endsTransaction, troubleOf } from './errors.ts'
@@ -108,7 +108,9 @@ export class Insertion {
   }
 
   #insert(envelope: Envelope): void {
-    const { to, key, deliverAtMs, id, timeMs, body } = envelope
+    const { to, key, deliverAtMs, id, timeMs } = envelope
+    const body = storedBytes(envelope.body)
+    const keyBytes = storedBytes(key)
     const keyHash = key === null ? 0 : murmur2(key) || 1
     const bucket = (key === null ? spread++ : keyHash) % BUCKETS
     const meta = this.#options.rows.meta(envelope)
@@ -118,8 +120,8 @@ export class Insertion {
       at === null ? brokerSql.insert : delayMs > 0 ? brokerSql.insertIn : brokerSql.insertAt
     for (const queue of this.#route(to as Place)) {
       const statement = this.#db.of(sql)
-      if (at === null) statement.run(queue, bucket, keyHash, id, timeMs, key, meta, body)
-      else statement.run(at, queue, bucket, keyHash, id, timeMs, key, meta, body)
+      if (at === null) statement.run(queue, bucket, keyHash, id, timeMs, keyBytes, meta, body)
+      else statement.run(at, queue, bucket, keyHash, id, timeMs, keyBytes, meta, body)
       if (at === null || !this.changed.has(queue)) {
         this.changed.set(queue, at === null ? 'rows' : 'other')
       }

@@ -14,7 +14,7 @@ import type {
   StoreContext,
   StoredRow,
 } from '../../src/contract/store.ts'
-import { EnvelopeRows, type EnvelopeRow } from '../sql/envelope.ts'
+import { EnvelopeRows, storedBytes, type EnvelopeRow } from '../sql/envelope.ts'
 import { BUCKETS, OUTBOX_SCOPE } from '../sql/lease.ts'
 import { outboxStatements } from '../sql/outbox.ts'
 import { outboxTables } from '../sql/schema.ts'
@@ -129,9 +129,18 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
 
   async read(leases: readonly Lease[], limit: number, skip: Skip): Promise<readonly StoredRow[]> {
     if (leases.length === 0) return []
-    const lists = [leases.map(({ bucket }) => bucket), skip.ids, skip.keyHashes, skip.topics]
+    const used = {
+      buckets: leases.length < this.#options.buckets,
+      notIds: skip.ids.length > 0,
+      notKeys: skip.keyHashes.length > 0,
+      notTopics: skip.topics.length > 0,
+    }
+    const lists = [
+      ...(used.buckets ? [leases.map(({ bucket }) => bucket)] : []),
+      ...[skip.ids, skip.keyHashes, skip.topics].filter((list) => list.length > 0),
+    ]
     const bound = lists.map((list) => dialect.list(list) as string)
-    const rows = this.#read(({ reader }) => reader.all(sql.read, ...bound, limit))
+    const rows = this.#read(({ reader }) => reader.all(sql.read(used), ...bound, limit))
     return rows.map((row) => this.#stored(row as unknown as OutboxRowRead))
   }
 
@@ -236,7 +245,9 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
   #insert(appender: Appender, rows: readonly OutboxRow[]): void {
     const append = appender.of(sql.append)
     for (const { envelope, hash, keyHash } of rows) {
-      const { to, id, timeMs, key, body, deliverAtMs } = envelope
+      const { to, id, timeMs, deliverAtMs } = envelope
+      const key = storedBytes(envelope.key)
+      const body = storedBytes(envelope.body)
       const bucket = (hash >>> 0) % this.#options.buckets
       const topic = to.kind === 'reply' ? to.address : to.topic
       const meta = this.#rows.wholeMeta(envelope)

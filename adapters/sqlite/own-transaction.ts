@@ -18,21 +18,23 @@ export function insideTransactionOn(file: object): boolean {
 }
 
 /**
- * Binds `work` to the caller's own async context (its tracing and the like), in which a transaction
- * on the file is open from the call of the result until its promise has settled.
+ * Binds `work` to the caller's own async context (its tracing and the like), in which a transaction on
+ * the file is open from the call of the result until its promise has settled. To be called once.
  */
 export function asTransactionOn<A, T>(
   file: object,
   work: (argument: A) => Promise<T> | T,
 ): (argument: A) => Promise<T> {
-  const inCallersContext = AsyncLocalStorage.snapshot()
-  return async (argument) => {
-    const here: Inside = { file, open: true, outer: inCallersContext(() => inside.getStore()) }
-    try {
-      return await inCallersContext(() => inside.run(here, () => work(argument)))
-    } finally {
-      here.open = false
-    }
+  let begin!: (argument: A) => void
+  const begun = new Promise<A>((resolve) => (begin = resolve))
+  const here: Inside = { file, open: true, outer: inside.getStore() }
+  // A promise's callbacks run in the context in which they were added.
+  const ended = begun
+    .then((argument) => inside.run(here, () => work(argument)))
+    .finally(() => void (here.open = false))
+  return (argument) => {
+    begin(argument)
+    return ended
   }
 }
 

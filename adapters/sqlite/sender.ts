@@ -73,7 +73,7 @@ export class SqliteSender implements Sender {
     if (this.#state === 'open') this.#state = 'closing'
     if (this.#calls.length > 0) await this.#idle(deadline)
     this.#state = 'closed'
-    this.#refuse(() => true, notSent('the broker was closed'))
+    if (this.#calls.length > 0) this.#refuse(() => true, notSent('the broker was closed'))
     this.#alarm.cancel()
   }
 
@@ -160,14 +160,16 @@ export class SqliteSender implements Sender {
   /** What was not written by its deadline never will be. */
   #refuseLate(): void {
     const now = this.#options.clock.now()
-    const text = `not written by the deadline: ${this.#options.file.path} was locked or busy all the time`
-    this.#refuse(({ deadline }) => deadline <= now, notSent(text))
+    const isLate = ({ deadline }: Call): boolean => deadline <= now
+    if (this.#calls.some(isLate)) {
+      const text = `not written by the deadline: ${this.#options.file.path} was locked or busy all the time`
+      this.#refuse(isLate, notSent(text))
+    }
     for (const { deadline } of this.#calls) this.#alarm.setBy(deadline)
   }
 
   #refuse(which: (call: Call) => boolean, error: PublishRefusedError): void {
     const refused = this.#calls.filter(which)
-    if (refused.length === 0) return
     this.#calls.splice(0, this.#calls.length, ...this.#calls.filter((call) => !which(call)))
     for (const { envelopes } of refused) {
       for (const { orderKey } of envelopes) if (orderKey !== null) this.#holdBack(orderKey)

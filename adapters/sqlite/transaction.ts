@@ -106,6 +106,8 @@ export interface TransactOptions {
   readonly crash: CrashPoints
   /** Names the call in an error. */
   readonly what: string
+  /** May be committed together with others that say so. Default false. */
+  readonly shares?: boolean
 }
 
 /**
@@ -113,12 +115,12 @@ export interface TransactOptions {
  * told then. Rejects with code `own-transaction` when the caller is inside one on this file already.
  */
 export async function transact<T>(
-  { file, deadline, crash, what }: TransactOptions,
+  { file, deadline, crash, what, shares = false }: TransactOptions,
   work: (db: Prepared, shared: Shared) => Promise<T>,
 ): Promise<T> {
   if (insideTransactionOn(file.writer)) throw ownTransactionError(what, file.path)
   const shared: Shared = { appended: false }
-  const value = await file.writer.hold(deadline, async (db) => {
+  const value = await file.writer.hold({ deadline, shares }, async (db) => {
     const result = await work(db, shared)
     if (shared.appended) crash.at('after_insert_before_commit')
     return result

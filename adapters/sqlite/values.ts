@@ -1,5 +1,5 @@
 import { OptionError } from '../../src/contract/errors.ts'
-import { plainBytes } from '../sql/envelope.ts'
+import { plainBytes, storedBytes } from '../sql/envelope.ts'
 import type { RunResult, SqlRow, SqlValue } from './driver.ts'
 
 const LARGEST = 2n ** 63n - 1n
@@ -13,7 +13,8 @@ const SMALLEST = -(2n ** 63n)
 export function exactParams(params: readonly SqlValue[]): SqlValue[] {
   return params.map((value, index) => {
     if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value
-    if (typeof value === 'string' || value === null || value instanceof Uint8Array) return value
+    if (value instanceof Uint8Array) return storedBytes(value)
+    if (typeof value === 'string' || value === null) return value
     if (typeof value === 'bigint' && value <= LARGEST && value >= SMALLEST) return value
     const allowed = 'null, a string, a number, a bigint of 64 bits, a Uint8Array'
     throw new OptionError(`SQL parameter ${index + 1}`, value, allowed)
