@@ -8,8 +8,8 @@ export interface Sample {
 
 /** Work that is ready to be timed; what made it ready is not counted, nor is closing it. */
 export interface Prepared {
-  run(): Promise<void>
-  close(): Promise<void>
+  readonly run: () => Promise<void>
+  readonly close: () => Promise<void>
 }
 
 /** Something that moves messages and is compared with others that do. */
@@ -19,7 +19,7 @@ export interface Contender {
   readonly durability: string
   /** Messages per counted run. */
   readonly messages: number
-  prepare(messages: number): Promise<Prepared>
+  readonly prepare: (messages: number) => Promise<Prepared>
 }
 
 /** What a contender did in all counted rounds. */
@@ -35,7 +35,7 @@ export interface Rounds {
   readonly rounds: number
   /** Rounds before them that are not counted. */
   readonly warmUps: number
-  progress(text: string): void
+  readonly progress: (text: string) => void
 }
 
 /**

@@ -2,6 +2,7 @@ import { ReliablePublisher, topic } from 'holdfast'
 import { memory } from 'holdfast/memory'
 
 import type { AwayResult, MemoryCase, Progress } from './memory-case.ts'
+import { median } from './measure.ts'
 import { rssMiB } from './rss.ts'
 
 const MIB = 2 ** 20
@@ -17,6 +18,8 @@ const SAMPLE_MS = 250
 const BESIDE_BODY_BYTES = 2_048
 /** What V8 keeps for new objects, however few stay alive: three semispaces of 16 MiB. */
 const YOUNG_GENERATION_MIB = 48
+/** V8 lets garbage grow to about the size of what lives before it collects the old generation. */
+const WITH_GARBAGE = 2
 
 interface Blob {
   readonly text: string
@@ -42,7 +45,7 @@ export async function brokerAway(
   const baseMiB = rssMiB()
   const before = load.offered
   broker.faults.down()
-  const peakMiB = await peakWhile(
+  const samples = await rssWhile(
     () => load.offerFor(awayMs),
     (rss) =>
       progress(`away: ${load.waiting} wait, ${load.refused} refused, RSS ${rss.toFixed(1)} MiB`),
@@ -55,7 +58,8 @@ export async function brokerAway(
   return {
     kind: 'away',
     baseMiB,
-    peakMiB,
+    peakMiB: Math.max(...samples),
+    growingMiB: stillGrowing(samples),
     boundMiB: boundMiB(whenFull),
     mostWaiting: load.mostWaiting,
     offeredMiB,
@@ -63,23 +67,26 @@ export async function brokerAway(
   }
 }
 
-/** Buffered bodies and their bookkeeping, callers that wait for room, and the young generation. */
+/**
+ * What the configured buffer allows: its bodies with their bookkeeping, as much again for those that
+ * wait for room where they may, and the garbage V8 leaves beside that.
+ */
 function boundMiB(whenFull: 'wait' | 'fail'): number {
   const buffered = Math.min(BUFFER_MESSAGES, BUFFER_BYTES / BODY_BYTES)
-  const waiting = whenFull === 'wait' ? (WAIT_MS / TICK_MS) * PER_TICK : 0
-  const beside = (buffered + waiting) * BESIDE_BODY_BYTES + waiting * BODY_BYTES
-  return (BUFFER_BYTES + beside) / MIB + YOUNG_GENERATION_MIB
+  const once = buffered * (BODY_BYTES + BESIDE_BODY_BYTES)
+  const alive = whenFull === 'wait' ? 2 * once : once
+  return (WITH_GARBAGE * alive) / MIB + YOUNG_GENERATION_MIB
 }
 
 /** Publishes at a fixed rate and waits for no answer, as a careless caller does. */
 class Load {
-  readonly #publisher: ReliablePublisher<unknown>
+  readonly #publisher: ReliablePublisher
   offered = 0
   confirmed = 0
   refused = 0
   mostWaiting = 0
 
-  constructor(publisher: ReliablePublisher<unknown>) {
+  constructor(publisher: ReliablePublisher) {
     this.#publisher = publisher
   }
 
@@ -113,21 +120,29 @@ class Load {
   }
 }
 
-/** The highest resident memory while the work goes on; nothing is collected on purpose. */
-async function peakWhile(work: () => Promise<void>, told: (rss: number) => void): Promise<number> {
-  let peak = 0
-  let looks = 0
+/** Resident memory while the work goes on, in MiB; nothing is collected on purpose. */
+async function rssWhile(
+  work: () => Promise<void>,
+  told: (rss: number) => void,
+): Promise<readonly number[]> {
+  const samples: number[] = []
   const timer = setInterval(() => {
     const rss = process.memoryUsage.rss() / MIB
-    peak = Math.max(peak, rss)
-    if (++looks % 20 === 0) told(rss)
+    samples.push(rss)
+    if (samples.length % 20 === 0) told(rss)
   }, SAMPLE_MS)
   try {
     await work()
-    return peak
+    return samples
   } finally {
     clearInterval(timer)
   }
+}
+
+/** How much more the last quarter of the time took than the one before it. */
+function stillGrowing(samples: readonly number[]): number {
+  const quarter = Math.floor(samples.length / 4)
+  return median(samples.slice(-quarter)) - median(samples.slice(-2 * quarter, -quarter))
 }
 
 function pause(ms: number): Promise<void> {

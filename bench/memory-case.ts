@@ -26,6 +26,8 @@ export interface AwayResult {
   readonly kind: 'away'
   readonly baseMiB: number
   readonly peakMiB: number
+  /** How much more the last quarter of the time took than the one before it. */
+  readonly growingMiB: number
   /** What the configured buffer allows in all. */
   readonly boundMiB: number
   /** Most messages that waited for their outcome at once. */

@@ -18,8 +18,8 @@ export type Files = 'one file' | 'two files'
 /** A running shop: everything a business needs around its order and its charge. */
 export interface Shop {
   /** Takes orders, `perTransaction` of them and their messages in each transaction. */
-  take(orders: readonly Order[], perTransaction: number): Promise<void>
-  close(): Promise<void>
+  readonly take: (orders: readonly Order[], perTransaction: number) => Promise<void>
+  readonly close: () => Promise<void>
 }
 
 const orders = topic<Order>('orders')

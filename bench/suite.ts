@@ -8,11 +8,11 @@ export interface SuiteContext {
   readonly awayMs: number
   /** On a real disk; removed afterwards. */
   readonly directory: string
-  progress(text: string): void
+  readonly progress: (text: string) => void
 }
 
 /** A group of measurements that can be asked for by name. */
 export interface Suite {
   readonly name: string
-  run(context: SuiteContext): Promise<readonly Figure[]>
+  readonly run: (context: SuiteContext) => Promise<readonly Figure[]>
 }
