@@ -91,7 +91,7 @@ class SqliteBroker implements Broker {
   }
 
   async open(context: BrokerContext): Promise<Capabilities> {
-    if (this.#closing !== null) throw new ClosedError('broker')
+    if (this.#closing !== null) await this.#afresh(this.#closing)
     this.#opening ??= this.#open(context)
     try {
       return (await this.#opening).capabilities
@@ -187,6 +187,16 @@ class SqliteBroker implements Broker {
     const ids = new UuidSource(clock, random)
     this.#opened = { context, share, capabilities, ids, stopListening }
     return this.#opened
+  }
+
+  /** Closed before: a consumer that could not start may try again, with the same broker. */
+  async #afresh(closing: Promise<void>): Promise<void> {
+    await closing.catch(() => undefined)
+    if (this.#closing !== closing) return
+    this.#closing = null
+    this.#opening = null
+    this.#senders.clear()
+    this.#receivers.clear()
   }
 
   async #close(deadline: Deadline): Promise<void> {

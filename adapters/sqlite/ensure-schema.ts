@@ -4,6 +4,7 @@ import { createStatements, type Table } from '../sql/schema.ts'
 import { dialect } from './dialect.ts'
 import { storageError } from './errors.ts'
 import type { SqliteFile } from './file.ts'
+import { insideTransactionOn } from './own-transaction.ts'
 import type { Prepared } from './prepared.ts'
 
 /** A group of tables that is made, and versioned, together. */
@@ -30,6 +31,7 @@ export async function ensureSchema(
       `${file.path} has no ${part.name} tables of holdfast: open it once with schema: 'create', or run the statements in its documentation`,
     )
   }
+  refuseInsideTransaction(file, part.name)
   await file.writer.write(deadline, (db) => {
     // Somebody else may have made them since.
     if (checked(file.path, part, versionOf(db, part.name))) return
@@ -38,6 +40,15 @@ export async function ensureSchema(
     }
     setMeta(db, `${part.name}.version`, part.version)
   })
+}
+
+/** Throws at once where making tables would wait for a transaction of the caller's, which waits for them. */
+export function refuseInsideTransaction(file: SqliteFile, part: SchemaPart['name']): void {
+  if (!insideTransactionOn(file.writer)) return
+  throw new HoldfastError(
+    'own-transaction',
+    `the ${part} is not in ${file.path} yet and cannot be made from inside a transaction on that file: open it before, with await publisher.open() or by starting the relay or consumer`,
+  )
 }
 
 /** A number kept in the file; `null` when it is not there. */

@@ -1,7 +1,7 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import { OptionError } from '../../src/contract/errors.ts'
 import { OUTBOX_SCOPE } from '../sql/lease.ts'
-import { metaOf, setMeta } from './ensure-schema.ts'
+import { metaOf, refuseInsideTransaction, setMeta } from './ensure-schema.ts'
 import type { SqliteFile } from './file.ts'
 import { makeLeases } from './leases.ts'
 
@@ -17,6 +17,7 @@ export async function ensureBuckets(
   deadline: Deadline,
 ): Promise<void> {
   if (metaOf(file.reader, NAME) === buckets) return
+  refuseInsideTransaction(file, 'outbox')
   await file.writer.write(deadline, (db) => {
     const found = metaOf(db, NAME)
     if (found === buckets) return
