@@ -20,6 +20,9 @@ export interface InFlightOptions {
   readonly flush: (ready: readonly Pending[]) => void
 }
 
+/** How long a key waits beyond the deadline for the broker's word about what was handed over. */
+const LINGER_MS = 1_000
+
 /** Every envelope between being taken and its end: keeps bounds, deadlines and the order of keys. */
 export class InFlight implements Expirer {
   readonly accumulator: Accumulator
@@ -28,8 +31,12 @@ export class InFlight implements Expirer {
   readonly #watch: DeadlineWatch
   readonly #delays: DelayQueue<KeyRun | Pending>
   readonly #tokens = new Set<FlushToken>()
+  readonly #clock: Clock
+  /** Told already, and kept only for their key's sake. */
+  #ghosts = 0
 
   constructor({ clock, emit, bounds, followers, flush }: InFlightOptions) {
+    this.#clock = clock
     this.#emit = emit
     this.#refusesFollowers = followers === 'refuse'
     this.#watch = new DeadlineWatch(clock)
@@ -42,7 +49,7 @@ export class InFlight implements Expirer {
 
   /** Envelopes whose outcome is not known yet. */
   get size(): number {
-    return this.#watch.size + this.accumulator.waiting
+    return this.#watch.size + this.accumulator.waiting - this.#ghosts
   }
 
   /** All of them, those that wait for room last. */
@@ -64,7 +71,7 @@ export class InFlight implements Expirer {
     const via = handOver?.via ?? 'broker'
     this.#leave(pending)
     if (!pending.told) {
-      pending.told = true
+      this.#markTold(pending)
       pending.confirmed({ at, attempts, possiblyDuplicated: unknown !== null, via })
     }
     if (run !== null) this.#answered(run)
@@ -95,16 +102,20 @@ export class InFlight implements Expirer {
   }
 
   expire(pending: Pending): void {
-    if (pending.stage !== 'waiting') return this.end(pending, outOfTime(pending))
-    this.accumulator.leave(pending)
-    this.#tell(pending, this.accumulator.waitedInVain(pending))
+    if (pending.stage === 'waiting') {
+      this.accumulator.leave(pending)
+      pending.stage = 'ended'
+      this.#tell(pending, this.accumulator.waitedInVain(pending))
+    } else if (pending.stage === 'sent' && pending.run !== null && !pending.told) {
+      this.#linger(pending)
+    } else this.end(pending, outOfTime(pending))
   }
 
   /** Resolves when everything that is inside now has ended. */
   async flushed(): Promise<void> {
     const token = new FlushToken()
     for (const pending of this.all()) {
-      if (pending.token !== null) continue
+      if (pending.token !== null || pending.told) continue
       pending.token = token
       token.add()
     }
@@ -129,6 +140,16 @@ export class InFlight implements Expirer {
     if (key === null || pending.route.gate.enter(pending, key)) this.accumulator.ready(pending)
   }
 
+  /**
+   * Whoever asked is told in time. The key still waits a moment for the broker's word, which was due
+   * before, so that nothing of the key is handed over while this one may yet be stored.
+   */
+  #linger(pending: Pending): void {
+    this.#tell(pending, outOfTime(pending))
+    pending.dueAt = this.#clock.now() + LINGER_MS
+    this.#watch.add(pending)
+  }
+
   /** Out of every set and count. */
   #leave(pending: Pending): void {
     const { stage } = pending
@@ -140,13 +161,19 @@ export class InFlight implements Expirer {
       if (pending.shelf !== null) pending.unshelve()
       this.accumulator.free(pending)
     }
+    if (pending.told) this.#ghosts--
+  }
+
+  #markTold(pending: Pending): void {
+    pending.told = true
     if (pending.token !== null) pending.token.remove()
     if (pending.stopListening !== null) pending.stopListening()
   }
 
   #tell(pending: Pending, error: HoldfastError): void {
     if (pending.told) return
-    pending.told = true
+    this.#markTold(pending)
+    if (pending.stage !== 'ended') this.#ghosts++
     pending.failed(error)
     const type = error instanceof OutcomeUnknownError ? 'publish.unknown' : 'publish.refused'
     if (!this.#emit.wants(type)) return

@@ -64,8 +64,9 @@ export class Reports implements Reported {
       }
       answered++
       pending.route.breaker?.success(pending.breakerGeneration)
+      if (pending.told) this.#late(pending, 'confirmed')
+      else if (wanted) this.#tellConfirmed(pending)
       inFlight.confirm(pending, at)
-      if (wanted) this.#tellConfirmed(pending)
     }
     handOver.answered(answered)
   }
@@ -88,6 +89,7 @@ export class Reports implements Reported {
       }
       if (outcome.status === 'unknown') pending.unknown = outcome.error
       pending.lastError = outcome.error
+      if (pending.told) this.#late(pending, outcome.status)
       this.#decide(pending, outcome)
     }
     handOver.answered(answered)

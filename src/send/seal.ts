@@ -1,6 +1,6 @@
 import type { Ordering } from '../contract/capabilities.ts'
 import type { Clock } from '../contract/clock.ts'
-import { CodecError, OptionError, SchemaError } from '../contract/errors.ts'
+import { CodecError, OptionError, SchemaError, shown } from '../contract/errors.ts'
 import { isOwnHeader, ownHeaders } from '../contract/headers.ts'
 import type { Envelope, Headers, HeaderValue } from '../contract/message.ts'
 import { headerOf, NO_HEADERS } from '../contract/message.ts'
@@ -127,6 +127,12 @@ function instant(name: string, value: number): number {
 }
 
 function encode<In>(topic: Topic<In, unknown>, payload: In): Uint8Array {
+  const bytes = encoded(topic, payload)
+  if (bytes instanceof Uint8Array) return bytes
+  throw new CodecError(`topic "${topic.name}": the codec returned ${shown(bytes)} instead of bytes`)
+}
+
+function encoded<In>(topic: Topic<In, unknown>, payload: In): Uint8Array {
   try {
     return topic.codec.encode(payload)
   } catch (cause) {
