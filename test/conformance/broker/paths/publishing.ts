@@ -99,13 +99,20 @@ export const publishingCases: readonly Case<BrokerHarness>[] = [
         const publisher = await scene.publisher(items, { witness })
         let count = 0
         witness.mislead(how, () => count++ % 4 === 1, 10)
-        await Promise.all(deal(['x', 'y'], 15).map((item) => publisher.publish(items, item)))
+        const published: Promise<Published>[] = []
+        for (const item of deal(['x', 'y'], 15)) {
+          published.push(publisher.publish(items, item))
+          // Some go in one hand-over, others overlap with it.
+          if (item.n % 3 === 2) await new Promise<void>((resolve) => scene.clock.defer(resolve))
+        }
+        await scene.within('30 publishes', Promise.all(published))
         await scene.eventually(
           () => `${log.distinct} of 30 handled`,
           () => log.distinct === 30,
         )
         log.assertOnceInOrder(['x', 'y'], 15)
         assert.ok(witness.count({ what: how === 'lose' ? 'unknown' : 'refused' }) > 0)
+        assert.deepEqual(witness.overtaken, [], 'two unresolved envelopes of a key')
       }
     },
   ),

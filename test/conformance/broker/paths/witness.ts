@@ -33,7 +33,10 @@ export type Mischief = 'lose' | 'refuse'
  */
 export class Witness {
   readonly steps: Step[] = []
+  /** Keys of which the core handed over a second envelope too early; see `keyRunsInOneSend`. */
+  readonly overtaken: string[] = []
   readonly #clock: Clock
+  readonly #unresolved = new Set<string>()
   readonly #rules: {
     readonly match: (envelope: Envelope) => boolean
     how: Mischief
@@ -95,6 +98,7 @@ export class Witness {
     return overlaid<Sender>(sender, {
       send: (batch, deadline, report) => {
         const plan = this.#plan(batch, runs())
+        if (!runs()) this.#watchKeys(batch)
         for (const envelope of batch) this.#note('sent', envelope)
         const passed = plan.flatMap(({ through }, index) => (through ? [index] : []))
         const tell = this.#telling(batch, plan, report)
@@ -118,16 +122,26 @@ export class Witness {
   #plan(batch: readonly Envelope[], runs: boolean): readonly Plan[] {
     const misled = new Set<string>()
     return batch.map((envelope) => {
-      const lane = runs ? envelope.orderKey : null
-      if (lane !== null && misled.has(lane)) return { through: false, code: 'predecessor' }
+      const key = runs ? envelope.orderKey : null
+      if (key !== null && misled.has(key)) return { through: false, code: 'predecessor' }
       const rule = this.#rules.find(({ match, left }) => left > 0 && match(envelope))
       if (rule === undefined) return { through: true, code: null }
       rule.left--
-      if (lane !== null) misled.add(lane)
+      if (key !== null) misled.add(key)
       return rule.how === 'lose'
         ? { through: true, code: 'connection-lost' }
         : { through: false, code: 'unavailable' }
     })
+  }
+
+  /** Where the broker keeps no runs together, a key may have one unresolved envelope at most. */
+  #watchKeys(batch: readonly Envelope[]): void {
+    for (const envelope of batch) {
+      if (envelope.orderKey === null) continue
+      const name = lane(envelope)
+      if (this.#unresolved.has(name)) this.overtaken.push(envelope.orderKey)
+      this.#unresolved.add(name)
+    }
   }
 
   #telling(
@@ -138,6 +152,7 @@ export class Witness {
     return (index, outcome) => {
       const { code } = plan[index]!
       const told = code === null ? outcome! : broken(code)
+      this.#unresolved.delete(lane(batch[index]!))
       this.#note(told.status, batch[index]!)
       report(index, index + 1, told)
     }
@@ -176,6 +191,10 @@ export class Witness {
 interface Plan {
   readonly through: boolean
   readonly code: 'connection-lost' | 'unavailable' | 'predecessor' | null
+}
+
+function lane({ to, orderKey }: Envelope): string {
+  return JSON.stringify([to, orderKey])
 }
 
 function broken(code: NonNullable<Plan['code']>): Parameters<Report>[2] {
