@@ -76,6 +76,11 @@ export class Assignment implements Holder {
     return this.#held
   }
 
+  /** Not finished as far as the broker knows, held or not. */
+  get unfinished(): number {
+    return this.remembered.filter((delivery) => !delivery.finished).length
+  }
+
   /** The delivery that is held longest. */
   get oldestHeld(): MemoryDelivery | undefined {
     for (let next = this.#list.first; next !== null; next = MemoryDelivery.after(next)) {

@@ -23,7 +23,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   readonly onClose: Set<() => void> = new Set<() => void>()
   readonly #senders = new Set<MemorySender>()
   readonly #receivers = new Set<MemoryReceiver>()
-  #vanished = false
+  #state: 'open' | 'ending' | 'vanished' = 'open'
 
   constructor(server: MemoryServer, link: Link, context: BrokerContext) {
     this.server = server
@@ -50,7 +50,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   sender(): Sender {
     const sender: MemorySender = new MemorySender(this, () => this.#senders.delete(sender))
     this.#senders.add(sender)
-    if (this.#vanished) sender.vanish()
+    if (this.#state === 'vanished') sender.vanish()
     return sender
   }
 
@@ -61,7 +61,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   ): MemoryReceiver {
     const receiver = new MemoryReceiver(subscription, sink, groups, this)
     this.#receivers.add(receiver)
-    if (this.#vanished) receiver.vanish()
+    if (this.#state === 'vanished') receiver.vanish()
     else if (this.connected()) receiver.join()
     return receiver
   }
@@ -87,7 +87,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
 
   /** The link breaks: sources are lost, what was written stays without an answer. */
   down(reason: string): void {
-    this.link.fail(reason)
+    if (this.#state === 'open') this.link.fail(reason)
     for (const sender of this.#senders) sender.cut(reason)
     for (const receiver of this.#receivers) {
       const lost = receiver.leave()
@@ -98,12 +98,14 @@ export class Connection implements Client, SenderContext, ReceiverContext {
   /** The link is back: receivers get sources again, senders write what waits. */
   up(): void {
     this.link.recover()
+    if (this.#state !== 'open') return
     this.link.up()
     for (const receiver of this.#receivers) receiver.join()
     this.resume()
   }
 
   async close(deadline: Deadline): Promise<void> {
+    if (this.#state === 'open') this.#state = 'ending'
     for (const receiver of [...this.#receivers]) receiver.end()
     for (const tell of this.onClose) tell()
     await Promise.all([...this.#senders].map((sender) => sender.close(deadline)))
@@ -112,7 +114,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
 
   /** The end of a process: nothing is finished and nobody is told. */
   vanish(): void {
-    this.#vanished = true
+    this.#state = 'vanished'
     for (const receiver of [...this.#receivers]) receiver.vanish()
     for (const sender of this.#senders) sender.vanish()
     for (const tell of this.onClose) tell()

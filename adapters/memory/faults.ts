@@ -82,7 +82,7 @@ export class MemoryFaults {
     this.#server.transactFaults.push(how)
   }
 
-  /** Everything unsettled comes again, from the same sources; earlier deliveries are stale. Returns how many sources. */
+  /** Everything unsettled comes again, without a loss of sources; earlier deliveries are stale. Returns of how many sources. */
   redeliver(where: Where = {}): number {
     let count = 0
     for (const group of this.#groups(where)) {
@@ -170,10 +170,13 @@ export class MemoryFaults {
     for (const client of clients) client.down('the broker restarts')
     if (clients.length === 0) return
     await new Promise<void>((resolve) => this.#server.clock.defer(resolve))
-    for (const client of clients) if (this.#server.clients.has(client)) client.up()
+    for (const client of clients) client.up()
   }
 
-  /** The process of this connection dies: what it held goes back, nobody is told anything. */
+  /**
+   * The process of this connection dies: what it held goes back, and nobody is told anything any more.
+   * The next process connects with `memory({ sameAs })`.
+   */
   crash(): void {
     this.#connection()?.vanish()
   }

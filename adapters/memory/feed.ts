@@ -55,7 +55,7 @@ export class Feed implements Origin {
   /** Stored and not finished, leaving out what waits for a retry. */
   get depth(): number {
     let depth = this.queue.ready + (this.#keys?.waiting ?? 0)
-    for (const source of this.#sources) depth += source.held
+    for (const source of this.#sources) depth += source.unfinished
     return depth
   }
 
@@ -68,7 +68,8 @@ export class Feed implements Origin {
   browse(limit: number): Envelope[] {
     const held = this.#sources.flatMap((source) => source.remembered.filter((one) => one.held))
     const oldest = held.sort((a, b) => a.seq - b.seq).slice(0, limit)
-    const envelopes = oldest.map((delivery) => delivery.envelope)
+    const waiting = (this.#keys?.entries ?? []).slice(0, limit - oldest.length)
+    const envelopes = [...oldest, ...waiting].map(({ envelope }) => envelope)
     return [...envelopes, ...this.queue.browse(limit - envelopes.length)]
   }
 

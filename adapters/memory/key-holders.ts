@@ -25,6 +25,11 @@ export class KeyHolders {
     return this.#waiting
   }
 
+  /** The messages that wait, those of one key in order. */
+  get entries(): readonly Entry[] {
+    return [...this.#backlogs.values()].flat()
+  }
+
   get full(): boolean {
     return this.#waiting >= MOST_BACKLOG
   }
@@ -67,7 +72,7 @@ export class KeyHolders {
 
   /** All that waits, for going back to its place. */
   clear(): Entry[] {
-    const entries = [...this.#backlogs.values()].flat()
+    const entries = [...this.entries]
     this.#backlogs.clear()
     this.#byKey.clear()
     this.#waiting = 0

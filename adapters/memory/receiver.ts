@@ -44,7 +44,8 @@ export class MemoryReceiver implements Receiver, Intake {
   #heldBytes = 0
   #starved = false
   #missed = 0
-  #cancelYield: (() => void) | null = null
+  /** Ends the waits for `revoking`. */
+  readonly #yielding = new Set<() => void>()
 
   constructor(
     subscription: Subscription,
@@ -153,7 +154,7 @@ export class MemoryReceiver implements Receiver, Intake {
   end(error?: HoldfastError): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#cancelYield?.()
+    for (const end of [...this.#yielding]) end()
     const lost = this.leave()
     this.#context.closed(this)
     if (error !== undefined && lost.length > 0) this.sink.lost(lost)
@@ -164,19 +165,20 @@ export class MemoryReceiver implements Receiver, Intake {
   vanish(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#cancelYield?.()
+    for (const end of [...this.#yielding]) end()
     this.leave()
   }
 
   yields(sources: readonly Assignment[], deadline: Deadline): Promise<void> {
     const { clock } = this.#context.server
     return new Promise((resolve) => {
-      const cancel = clock.after(deadline - clock.now(), resolve)
       const done = (): void => {
+        this.#yielding.delete(done)
         cancel()
         resolve()
       }
-      this.#cancelYield = done
+      const cancel = clock.after(deadline - clock.now(), done)
+      this.#yielding.add(done)
       this.sink.revoking(sources, deadline).then(done, done)
     })
   }

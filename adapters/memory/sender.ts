@@ -91,16 +91,18 @@ export class MemorySender implements Sender {
     }
   }
 
+  /** Told at once: whoever set the deadline waits on a timer of its own, set for a little later. */
   overdue(part: Part): void {
     if (part.state === 'waiting') {
       this.#waiting = this.#waiting.filter((one) => one !== part)
-      this.#giveUp(part, 'by the deadline')
-      return
-    }
-    if (part.answersAt > part.dueAt) {
+      part.endsAll((envelope) => notSent(envelope, 'by the deadline'))
+    } else if (part.answersAt > part.dueAt) {
       part.endsAll((envelope) => unknown(envelope, 'timeout', 'not answered by the deadline'))
     }
-    this.#answers(part)
+    this.#unanswered.delete(part)
+    part.report()
+    this.#context.server.changed()
+    this.#endIfDone()
   }
 
   /** The end of a process: nothing is reported any more. */

@@ -1,4 +1,5 @@
 import { HoldfastError } from '../../src/contract/errors.ts'
+import { integerOption } from '../../src/contract/option.ts'
 import { checkedGroupName, checkedTopicName, retryName } from '../../src/contract/names.ts'
 import type { Finding, Topology, TopicTopology } from '../../src/contract/topology.ts'
 import type { MemoryServer } from './server.ts'
@@ -11,7 +12,7 @@ export function provision(
   mode: 'create' | 'verify',
 ): readonly Finding[] {
   return topology.topics.flatMap((declared) => {
-    checkNames(declared)
+    check(declared)
     const found = server.topics.get(declared.name)
     if (mode === 'verify')
       return found === undefined ? [topicMissing(declared)] : verify(found, declared)
@@ -32,8 +33,12 @@ export function audit(server: MemoryServer, topology: Topology): readonly Findin
   return [volatile, ...provision(server, topology, 'verify')]
 }
 
-function checkNames({ name, groups, retryLevelsMs }: TopicTopology): void {
+function check({ name, groups, partitions, retryLevelsMs }: TopicTopology): void {
   checkedTopicName(name)
+  integerOption(`partitions of topic "${name}"`, partitions ?? 1, 1, { min: 1, max: 10_000 })
+  for (const level of retryLevelsMs) {
+    integerOption(`retryLevelsMs of topic "${name}"`, level, 1, { min: 1 })
+  }
   for (const group of groups) {
     checkedGroupName(group)
     for (const level of retryLevelsMs) retryName(name, group, level)

@@ -7,10 +7,11 @@ import { harness } from './harness.ts'
 /** Other brokers, as far as their capabilities tell them apart. */
 const variants: readonly (readonly [name: string, options: MemoryOptions])[] = [
   ['memory', {}],
-  ['memory with history', { history: true }],
+  ['memory with history and a low limit', { history: true, maxBodyBytes: 2_000_000 }],
   [
     'memory as a queue broker with retry levels',
     {
+      maxBodyBytes: 1_500_000,
       capabilities: {
         keyRunsInOneSend: false,
         retryDelay: 'levels',

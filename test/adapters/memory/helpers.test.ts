@@ -229,6 +229,10 @@ describe('provisioning', () => {
     expect(created).toMatchObject([{ code: 'memory.partitions', declared: '3', found: 'none' }])
     await expect(rig.declare({ name: 'with space' })).rejects.toMatchObject({ code: 'topic' })
     await expect(rig.declare({ groups: ['dead'] })).rejects.toMatchObject({ code: 'group' })
+    await expect(rig.declare({ name: 'p', partitions: 0 })).rejects.toThrow(
+      /partitions of topic "p"/,
+    )
+    await expect(rig.declare({ retryLevelsMs: [0] })).rejects.toThrow(/retryLevelsMs of topic "t"/)
   })
 
   it('tells in the audit that nothing survives the process', async () => {

@@ -329,6 +329,7 @@ describe('progress of a source', () => {
     ear.deliveries[0]?.release()
     await rig.clock.settle()
     expect(ear.bodies).toEqual(['0', '1'])
+    expect(await rig.broker.inspect.depth(group)).toBe(2)
     await ear.receiver.close(0)
     expect((await rig.listen()).bodies).toEqual(['0', '1'])
   })
@@ -408,14 +409,16 @@ describe('faults of receiving', () => {
     expect(ear.lostSources).toHaveLength(1)
   })
 
-  it('close ends a revocation that still waits', async () => {
+  it('close ends every revocation that still waits', async () => {
     const rig = await Rig.open({ rebalanceMs: 60_000 })
-    const ear = await rig.listen()
+    await rig.declare({ name: 'u' })
+    const ear = await rig.listen({ topics: ['t', 'u'] })
     ear.onRevoking = () => new Promise(() => undefined)
     const revoked = rig.broker.faults.revokeSources()
     await rig.clock.settle()
+    expect(rig.clock.timers).toBe(2)
     await rig.close()
-    await revoked
+    expect(await revoked).toBe(2)
     expect(rig.clock.timers).toBe(0)
   })
 

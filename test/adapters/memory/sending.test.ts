@@ -353,6 +353,18 @@ describe('a connection of the memory broker', () => {
     expect((await rig.listen()).bodies).toEqual(['x'])
   })
 
+  it('can be opened again when it was closed in the middle of a restart', async () => {
+    const rig = await Rig.open()
+    rig.broker.faults.stall('t')
+    const late = rig.start([envelope('x')], 60_000)
+    const restarted = rig.broker.faults.restart()
+    const closed = rig.broker.close(rig.clock.now() + 1_000)
+    await rig.clock.run(Promise.all([restarted, closed]))
+    expect(late.words).toEqual(['unknown connection-lost'])
+    await rig.open()
+    expect((await rig.listen()).bodies).toEqual(['x'])
+  })
+
   it('dies without a word: what it held goes to others, what it waited for is never told', async () => {
     const rig = await Rig.open()
     const other = await rig.another()
