@@ -116,7 +116,7 @@ describe('the accumulator', () => {
 
   it('bounds those that wait, too, so that nobody who does not await fills the memory', async () => {
     const stage = bounded({})
-    const ends = await sendAll(stage, ...'abcdefgh')
+    const ends = await sendAll(stage, ...'a b c d e f g h'.split(' '))
     expect(ends.map(({ status }) => status)).toEqual([
       ...Array.from({ length: 6 }, () => 'open'),
       'BufferFullError buffer-full',

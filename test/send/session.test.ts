@@ -66,7 +66,9 @@ describe('Session', () => {
     new StorageError('storage-read-only', 'the file is read-only'),
   ])('does not try again where it cannot help: $message', async (error) => {
     const rig = new Rig()
-    rig.broker.opening = () => Promise.reject(error)
+    rig.broker.opening = async () => {
+      throw error
+    }
     await expect(rig.join().ready()).rejects.toBe(error)
     expect(rig.broker.opens).toBe(1)
   })

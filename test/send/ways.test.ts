@@ -216,7 +216,7 @@ describe("a destination's breaker", () => {
 })
 
 describe('before a message goes', () => {
-  it('its topic is prepared once, and again on every new connection', async () => {
+  it('prepares its topic once, and again on every new connection', async () => {
     const prepared: string[] = []
     const prepare = async (topic: string): Promise<void> => void prepared.push(topic)
     const stage = new Stage({ answer: () => CONFIRMED, prepare })
@@ -229,7 +229,7 @@ describe('before a message goes', () => {
     expect(prepared).toEqual(['orders', 'payments', 'orders'])
   })
 
-  it('it waits for that, and is refused with its reason when that fails; the next tries again', async () => {
+  it('waits for that, and is refused with its reason when that fails; the next tries again', async () => {
     const ends: ((error: Error | null) => void)[] = []
     const prepare = (): Promise<void> =>
       new Promise((resolve, reject) => {
@@ -249,7 +249,7 @@ describe('before a message goes', () => {
     expect(next.status).toBe('confirmed')
   })
 
-  it('its size is checked, with both sizes in the error', async () => {
+  it('checks its size, with both sizes in the error', async () => {
     const limits = (): { maxBodyBytes: number } => ({ maxBodyBytes: 100 })
     const stage = new Stage({ capabilities: { limits } })
     const { ended: fits } = await stage.send('fits', { body: new Uint8Array(100) })
