@@ -50,6 +50,21 @@ export class Holdings {
     if (assignment.held.size === 0) assignment.onEmpty?.()
   }
 
+  /** Its handler has really ended; what waited for that goes back when its source is being taken away. */
+  ended(held: Held): void {
+    this.#lanes.ended(held)
+    if (held.assignment.leaving) this.giveBackWaiting(held.assignment)
+  }
+
+  /** Gives back everything of the source that no handler and no store has at the moment. */
+  giveBackWaiting({ held: all }: Assignment): void {
+    for (const held of [...all]) {
+      if (!isWaiting(held)) continue
+      held.delivery.release()
+      this.remove(held)
+    }
+  }
+
   /** Gives it back with its followers, which would overtake it otherwise. */
   giveBack(held: Held): void {
     let next: Held | null = held

@@ -7,7 +7,7 @@ import { withDeadline } from '../policy/deadline.ts'
 import type { ConsumedTopic } from './consumed-topic.ts'
 import { type Assignment, Held } from './held.ts'
 import type { HoldLimits } from './hold-limits.ts'
-import { type Holdings, isWaiting } from './holdings.ts'
+import type { Holdings } from './holdings.ts'
 import type { Pauses } from './pauses.ts'
 
 /** What taking deliveries in needs. */
@@ -67,7 +67,7 @@ export class Intake implements DeliverySink {
     const leaving = this.#assignmentsOf(sources)
     for (const assignment of leaving) {
       assignment.leaving = true
-      this.release(assignment)
+      this.#options.holdings.giveBackWaiting(assignment)
     }
     await Promise.all(leaving.map((assignment) => this.#through(assignment, deadline - MARGIN_MS)))
     for (const assignment of leaving) {
@@ -85,16 +85,6 @@ export class Intake implements DeliverySink {
 
   ended(error?: HoldfastError): void {
     this.#options.onEnded(error)
-  }
-
-  /** Gives back everything of the source that no handler and no store has at the moment. */
-  release({ held: all }: Assignment): void {
-    const { holdings } = this.#options
-    for (const held of [...all]) {
-      if (!isWaiting(held)) continue
-      held.delivery.release()
-      holdings.remove(held)
-    }
   }
 
   #drop(assignment: Assignment, how: string): number {

@@ -208,6 +208,7 @@ export class Parts {
     const { settings, steps } = this.#around
     return new Pump({
       lanes: this.lanes,
+      holdings: this.holdings,
       concurrency: settings.concurrency,
       sliceSize: sliceSizeOf(settings),
       batchWaitMs: settings.batch?.maxWaitMs ?? null,

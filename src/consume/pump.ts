@@ -1,12 +1,14 @@
 import type { Cancel, Clock } from '../contract/clock.ts'
 import type { Breaker } from '../policy/circuit-breaker.ts'
 import type { Held } from './held.ts'
+import type { Holdings } from './holdings.ts'
 import type { Lanes } from './lanes.ts'
 import type { Eventually } from './value-or-promise.ts'
 
 /** What pumping needs. */
 export interface PumpOptions {
   readonly lanes: Lanes
+  readonly holdings: Holdings
   /** Slices at once. */
   readonly concurrency: number
   /** Most deliveries of a slice. */
@@ -147,10 +149,10 @@ export class Pump {
 
   /** The place is free again when every handler of the slice has really ended. */
   #end(slice: readonly Held[]): void {
-    const { lanes } = this.#options
+    const { holdings } = this.#options
     const [first] = slice
     if (slice.length === 1 && first !== undefined && hasEnded(first)) {
-      lanes.ended(first)
+      holdings.ended(first)
       return this.#free()
     }
     let open = 1
@@ -159,12 +161,12 @@ export class Pump {
     }
     for (const held of slice) {
       if (hasEnded(held)) {
-        lanes.ended(held)
+        holdings.ended(held)
         continue
       }
       open++
       held.execution?.whenEnded(() => {
-        lanes.ended(held)
+        holdings.ended(held)
         end()
         this.schedule()
       })

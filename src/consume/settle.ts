@@ -85,7 +85,9 @@ export class Settler {
   #wait(held: Held, ms: number, made: number): void {
     const counts = made > held.made
     if (counts) this.#told.retried(held, ms, 'lane')
-    if (held.assignment.leaving) return this.#options.holdings.giveBack(held)
+    // A handler that outlived its deadline keeps it until it ends.
+    const isFree = held.execution === null || held.execution.ended
+    if (held.assignment.leaving && isFree) return this.#options.holdings.giveBack(held)
     held.uncounted = counts || ms === 0 ? 0 : held.uncounted + 1
     held.made = made
     this.#options.lanes.wait(held, ms)

@@ -76,7 +76,7 @@ export class ShutDown {
   #giveBack(): void {
     const { intake, holdings } = this.#live.parts
     intake.close()
-    for (const assignment of holdings.assignments) intake.release(assignment)
+    for (const assignment of holdings.assignments) holdings.giveBackWaiting(assignment)
   }
 
   /** Waits for a share of the time that is left, and goes on in any case. */
