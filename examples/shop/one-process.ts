@@ -1,3 +1,5 @@
+import { appendFileSync } from 'node:fs'
+
 import { History, HistoryTail } from './history.ts'
 import type { View } from './live-view.ts'
 import { files, type Settings } from './settings.ts'
@@ -21,11 +23,13 @@ export class OneProcess implements Running {
     this.#history = new History(path, 'shop')
     this.#tail = new HistoryTail(path)
     const roles = ['relay', 'billing', 'intake'] as const
-    this.#working = work(roles, settings, this.#history, this.#stop.signal).catch(
-      (error: Error) => {
-        this.trouble = error.stack ?? error.message
-      },
-    )
+    // On the terminal warnings would tear the progress line.
+    const log = files.log(settings.dir, 'shop')
+    const sink = { warn: (line: string): void => appendFileSync(log, `${line}\n`) }
+    const working = work(roles, settings, this.#history, this.#stop.signal, sink)
+    this.#working = working.catch((error: Error) => {
+      this.trouble = error.stack ?? error.message
+    })
   }
 
   /** What the database says about the intake is enough here. */

@@ -1,4 +1,10 @@
-import { connect, exponential, type HoldfastConfig, type HoldfastEvent } from 'holdfast'
+import {
+  connect,
+  exponential,
+  type HoldfastConfig,
+  type HoldfastEvent,
+  type LogSink,
+} from 'holdfast'
 
 import { charging } from './billing.ts'
 import type { History } from './history.ts'
@@ -38,10 +44,11 @@ export async function work(
   settings: Settings,
   history: History,
   signal: AbortSignal,
+  logging: LogSink = console,
 ): Promise<void> {
   const relay = roles.includes('relay') && { leaseMs: LEASE_MS }
   const on = (event: HoldfastEvent): void => record(event, history)
-  const messaging = await connect({ ...configOf(settings), relay, on })
+  const messaging = await connect({ ...configOf(settings), relay, on, logging })
   try {
     if (roles.includes('billing')) {
       const handler = charging(settings.failures, history)
@@ -49,8 +56,9 @@ export async function work(
       const options = { group: BILLING, concurrency: CONCURRENCY, retry }
       await messaging.consumer(Orders, options, handler).start()
     }
-    if (roles.includes('intake'))
+    if (roles.includes('intake')) {
       await new Intake(messaging.publisher, settings, history).run(signal)
+    }
     if (roles.some((role) => role !== 'intake')) await aborted(signal)
   } finally {
     await messaging.drain({ timeoutMs: DRAIN_MS })

@@ -123,7 +123,7 @@ describe('npm run demo', () => {
     const ended = once(demo, 'exit')
     await until(() => startedWorkers(dir).length === 4)
     demo.kill('SIGKILL')
-    await ended
+    expect(await ended).toEqual([null, 'SIGKILL'])
     await until(() => startedWorkers(dir).every((pid) => !isRunning(pid)))
   })
 })
@@ -141,10 +141,12 @@ function startedWorkers(dir: string): readonly number[] {
 function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch {
     return false
   }
+  // One that has ended and that nobody has asked about yet is still there, as a zombie.
+  const stat = `/proc/${pid}/stat`
+  return !existsSync(stat) || !/\) Z /.test(readFileSync(stat, 'utf8'))
 }
 
 async function until(holds: () => boolean): Promise<void> {
