@@ -60,7 +60,13 @@ class Database implements SqliteDatabase {
     if (!this.#open) throw new ClosedError('database')
     const { file } = this.#share
     const deadline = this.#clock.now() + this.#options.busyMs
-    const options = { file, deadline, crash: this.#crash, what: 'transaction()' }
+    const options = {
+      file,
+      deadline,
+      crash: this.#crash,
+      what: 'transaction()',
+      kind: 'own',
+    } as const
     return transact(options, (db, shared) => within(new OpenTransaction(file, db, shared), work))
   }
 

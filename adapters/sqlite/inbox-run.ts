@@ -8,7 +8,6 @@ import { SqliteDelivery } from './delivery.ts'
 import { dialect } from './dialect.ts'
 import type { SqliteFile } from './file.ts'
 import type { Prepared } from './prepared.ts'
-import { RolledBackWithOthers } from './turn.ts'
 import {
   OpenTransaction,
   transact,
@@ -83,16 +82,15 @@ export class InboxRun {
     return begun ? this.#results : this.#withBusy()
   }
 
-  /** False when nothing has happened: the file was locked all the time, or another part was at fault. */
+  /** False when the file was locked all the time: nothing has begun. */
   async #transaction(
     body: (db: Prepared, shared: Shared, untilMs: number) => Promise<void>,
   ): Promise<boolean> {
     const { file, clock, crash, busyMs, maxTransactionMs } = this.#options
-    const before = this.#results.length
     let begun = false
     try {
       const deadline = clock.now() + busyMs
-      const options = { file, deadline, crash, what: 'an inbox', shares: true }
+      const options = { file, deadline, crash, what: 'an inbox', kind: 'inbox' } as const
       await transact(options, async (db, shared) => {
         begun = true
         this.#settled = []
@@ -103,10 +101,8 @@ export class InboxRun {
         if (clock.now() - startedMs > maxTransactionMs) this.#warn()
       })
     } catch (error) {
-      const waits = !begun && isHoldfastError(error) && error.code === 'storage-busy'
-      if (!waits && !(error instanceof RolledBackWithOthers)) throw error
-      this.#results.length = before
-      return false
+      if (!begun && isHoldfastError(error) && error.code === 'storage-busy') return false
+      throw error
     }
     for (const delivery of this.#settled) delivery.settledIn()
     return true

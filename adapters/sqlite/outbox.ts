@@ -106,7 +106,7 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
   appendAlone(rows: readonly OutboxRow[]): Promise<void> {
     const { share, context } = this.#here()
     const options = { file: share.file, deadline: this.#deadline(), crash: context.crash }
-    return transact({ ...options, what: 'appendAlone()' }, async (db, shared) => {
+    return transact({ ...options, what: 'appendAlone()', kind: 'own' }, async (db, shared) => {
       shared.appended = true
       this.#insert(db, rows)
     })

@@ -7,6 +7,7 @@ import { endsTransaction, ownTransactionError, storageError, troubleOf } from '.
 import type { SqliteFile } from './file.ts'
 import { insideTransactionOn } from './own-transaction.ts'
 import type { Prepared } from './prepared.ts'
+import type { HoldKind } from './turn.ts'
 
 /**
  * An open transaction, as handlers and `openDatabase().transaction()` get it. Statements are prepared
@@ -106,8 +107,7 @@ export interface TransactOptions {
   readonly crash: CrashPoints
   /** Names the call in an error. */
   readonly what: string
-  /** May be committed together with others that say so. Default false. */
-  readonly shares?: boolean
+  readonly kind: HoldKind
 }
 
 /**
@@ -115,12 +115,12 @@ export interface TransactOptions {
  * told then. Rejects with code `own-transaction` when the caller is inside one on this file already.
  */
 export async function transact<T>(
-  { file, deadline, crash, what, shares = false }: TransactOptions,
+  { file, deadline, crash, what, kind }: TransactOptions,
   work: (db: Prepared, shared: Shared) => Promise<T>,
 ): Promise<T> {
   if (insideTransactionOn(file.writer)) throw ownTransactionError(what, file.path)
   const shared: Shared = { appended: false }
-  const value = await file.writer.hold({ deadline, shares }, async (db) => {
+  const value = await file.writer.hold({ deadline, kind }, async (db) => {
     const result = await work(db, shared)
     if (shared.appended) crash.at('after_insert_before_commit')
     return result

@@ -18,36 +18,30 @@ export interface Job<T> {
 /** Work that keeps the transaction open while it waits for something. */
 export interface Hold {
   readonly deadline: Deadline
-  /** Others of this kind may be part of the same transaction, each in a savepoint. */
-  readonly shares: boolean
+  /** Who holds: what the last one of a kind took is what the next is expected to take. */
+  readonly kind: HoldKind
   work(db: Prepared): Promise<unknown>
   done(value: unknown): void
   failed(error: Error): void
 }
 
-/** It was rolled back because another part of the same transaction could not be committed: try again. */
-export class RolledBackWithOthers extends HoldfastError {
-  constructor(file: string, cause: unknown) {
-    super('busy', `a transaction on ${file} was undone together with another one: try again`, {
-      cause,
-    })
-  }
-}
+/** The application's own transactions, and those around handlers. */
+export type HoldKind = 'own' | 'inbox'
 
-interface Part<W, V> {
+interface Part<W> {
   readonly work: W
-  readonly value: V
+  readonly value: unknown
 }
 
 /**
  * One transaction, already begun: what is held in it, the jobs that ride along, its COMMIT. A part that
- * fails takes no other with it, unless SQLite gave up the whole transaction.
+ * fails takes no other with it, unless SQLite gives up the whole transaction.
  */
 export class Turn {
   readonly #db: Prepared
   readonly #file: string
-  readonly #holds: Part<Hold, unknown>[] = []
-  #jobs: Part<Job<unknown>, unknown>[] = []
+  readonly #holds: Part<Hold>[] = []
+  #jobs: Part<Job<unknown>>[] = []
 
   constructor(db: Prepared, file: string) {
     this.#db = db
@@ -60,14 +54,14 @@ export class Turn {
 
   /** Runs the work inside the transaction; false when there is no transaction any more. */
   async hold(hold: Hold): Promise<boolean> {
-    if (hold.shares) this.#db.run('SAVEPOINT holdfast_hold')
+    const first = this.#holds.length === 0
+    if (!first) this.#db.run('SAVEPOINT holdfast_hold')
     try {
-      const value = await hold.work(this.#db)
-      this.#holds.push({ work: hold, value })
+      this.#holds.push({ work: hold, value: await hold.work(this.#db) })
       return true
     } catch (error) {
       const named = storageError(error, this.#file, 'in a transaction')
-      const lost = !hold.shares || endsTransaction(deepTrouble(error))
+      const lost = first || endsTransaction(deepTrouble(error))
       if (lost) this.#abandon(named)
       else this.#undo('holdfast_hold')
       hold.failed(named)
@@ -103,41 +97,40 @@ export class Turn {
     try {
       this.#db.run('COMMIT')
     } catch (error) {
-      // Refused, not failed: a deferred constraint of the user's own tables.
-      if (troubleOf(error) === 'other' && this.#holds.length > 0) return this.#unwind(error)
+      // Refused, not failed: a deferred constraint of the application's own tables.
+      if (troubleOf(error) === 'other' && this.#holds.length > 0) return this.#commitOthers(error)
       const named = commitError(error, this.#file)
       this.#abandon(named)
       for (const { work } of this.#jobs) work.failed(named)
       return named
     }
-    for (const { work, value } of this.#holds) work.done(value)
-    for (const { work, value } of this.#jobs) work.done(value)
+    this.#tell()
     return []
   }
 
-  /** Takes parts back, the last first, until the rest can be committed. */
-  #unwind(error: unknown): readonly Job<unknown>[] {
-    const jobs = this.#jobs.map(({ work }) => work)
-    this.#jobs = []
-    let culprit: Part<Hold, unknown> | undefined
-    do {
-      if (culprit !== undefined) culprit.work.failed(new RolledBackWithOthers(this.#file, error))
-      culprit = this.#holds.pop()
-      if (culprit?.work.shares === true) this.#undo('holdfast_hold')
-    } while (this.#holds.length > 0 && !this.#tryCommit())
-    if (this.#holds.length === 0) this.rollback()
-    culprit?.work.failed(storageError(error, this.#file, 'committing'))
-    for (const { work, value } of this.#holds) work.done(value)
-    return jobs
+  rollback(): void {
+    try {
+      this.#db.run('ROLLBACK')
+    } catch {
+      // SQLite has rolled back by itself.
+    }
   }
 
-  #tryCommit(): boolean {
-    try {
-      this.#db.run('COMMIT')
-      return true
-    } catch {
-      return false
-    }
+  /** Only the last held part can be at fault: nobody is let in after one that may be. */
+  #commitOthers(error: unknown): readonly Job<unknown>[] | Error {
+    const jobs = this.#jobs.map(({ work }) => work)
+    this.#jobs = []
+    const culprit = this.#holds.pop()
+    if (this.#holds.length === 0) this.rollback()
+    else this.#undo('holdfast_hold')
+    culprit?.work.failed(storageError(error, this.#file, 'committing'))
+    const left = this.#holds.length === 0 ? [] : this.commit()
+    return left instanceof Error ? left : jobs
+  }
+
+  #tell(): void {
+    for (const { work, value } of this.#holds) work.done(value)
+    for (const { work, value } of this.#jobs) work.done(value)
   }
 
   #undo(savepoint: string): void {
@@ -149,14 +142,6 @@ export class Turn {
   #abandon(error: Error): void {
     this.rollback()
     for (const { work } of this.#holds.splice(0)) work.failed(error)
-  }
-
-  rollback(): void {
-    try {
-      this.#db.run('ROLLBACK')
-    } catch {
-      // SQLite has rolled back by itself.
-    }
   }
 }
 

@@ -2,10 +2,11 @@ import type { Deadline } from '../../src/contract/broker.ts'
 import { sleep, type Clock, type Random } from '../../src/contract/clock.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
 import { Alarm } from './alarm.ts'
+import { Company } from './company.ts'
 import { busyError, storageError, troubleOf } from './errors.ts'
 import { asTransactionOn, outsideTransactions } from './own-transaction.ts'
 import type { Prepared } from './prepared.ts'
-import { Turn, type Hold, type Job } from './turn.ts'
+import { Turn, type Hold, type HoldKind, type Job } from './turn.ts'
 import { WriterHealth } from './writer-health.ts'
 
 /** What a writer needs. */
@@ -19,14 +20,11 @@ export interface WriterOptions {
 /** How a transaction is held. */
 export interface HoldOptions {
   readonly deadline: Deadline
-  /** May be committed together with others that say so. Default false. */
-  readonly shares?: boolean
+  /** Default 'own'. */
+  readonly kind?: HoldKind
 }
 
 const MOST_JOBS = 256
-const MOST_HOLDS = 64
-/** A transaction that has lasted this long takes no further one in. */
-const SHARED_FOR_MS = 10
 const SHORTEST_PAUSE_MS = 0.5
 const LONGEST_PAUSE_MS = 12
 
@@ -40,6 +38,7 @@ export class Writer {
   readonly health: WriterHealth = new WriterHealth()
   readonly #options: WriterOptions
   readonly #alarm: Alarm
+  readonly #company: Company
   #jobs: Job<unknown>[] = []
   /** Jobs that failed in company. */
   #alone: Job<unknown>[] = []
@@ -52,6 +51,7 @@ export class Writer {
   constructor(options: WriterOptions) {
     this.#options = options
     this.#lastTurnAt = options.clock.now()
+    this.#company = new Company(options.clock)
     this.#alarm = new Alarm(options.clock, () => this.#expire())
   }
 
@@ -73,12 +73,12 @@ export class Writer {
    * is passed on after the rollback. Nobody else writes between its beginning and its end.
    */
   hold<T>(
-    { deadline, shares = false }: HoldOptions,
+    { deadline, kind = 'own' }: HoldOptions,
     work: (db: Prepared) => Promise<T> | T,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const bound = asTransactionOn(this, work)
-      this.#holds.push({ deadline, shares, work: bound, done: resolve, failed: reject })
+      this.#holds.push({ deadline, kind, work: bound, done: resolve, failed: reject })
       this.#wake(deadline)
     })
   }
@@ -160,16 +160,17 @@ export class Writer {
     }
   }
 
-  /** The first of those that wait, and as many as share its transaction; false when it is lost. */
+  /** The first of those that wait, and as many as may share its transaction; false when it is lost. */
   async #runHolds(turn: Turn): Promise<boolean> {
-    const { clock } = this.#options
-    const untilMs = clock.now() + SHARED_FOR_MS
+    const { clock, db } = this.#options
+    const begunMs = clock.now()
     this.#holding = true
     try {
       for (let next = this.#holds.shift(); next !== undefined; next = this.#holds.shift()) {
+        const startedMs = clock.now()
         if (!(await turn.hold(next))) return false
-        const more = next.shares && turn.holds < MOST_HOLDS && clock.now() < untilMs
-        if (!more || this.#holds[0]?.shares !== true) break
+        this.#company.took(next.kind, clock.now() - startedMs)
+        if (!this.#company.admits(db, this.#holds[0], begunMs, turn.holds)) break
       }
       return true
     } finally {
