@@ -6,4 +6,4 @@ import { harness } from './harness.ts'
 const runner = { describe, it }
 
 // Twenty cases that make a mebibyte each keep one core busy for a while.
-await registerCases(inParallel(brokerCases, 20), runner, () => harness('memory, 20 at once', {}, 2))
+await registerCases(inParallel(brokerCases, 20), runner, () => harness('memory, 20 at once', {}, 4))
