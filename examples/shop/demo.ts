@@ -120,6 +120,12 @@ function settingsOf(options: DemoOptions, dir: string, input: Input): Settings {
   }
 }
 
+const signals = [
+  ['SIGHUP', 1],
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+] as const
+
 /** What to say about an error, and the exit code for it. */
 function failure(error: unknown): readonly [text: string, exitCode: number] {
   if (error instanceof UsageError) return [error.message, EXIT.usage]
@@ -129,13 +135,12 @@ function failure(error: unknown): readonly [text: string, exitCode: number] {
   return [text, configured ? EXIT.usage : EXIT.notShown]
 }
 
-for (const [signal, number] of [
-  ['SIGINT', 2],
-  ['SIGTERM', 15],
-  ['SIGHUP', 1],
-] as const) {
-  // Leaving runs the exit listeners, which end every process and remove the folder.
-  process.once(signal, () => process.exit(128 + number))
+for (const [signal, number] of signals) {
+  process.once(signal, () => {
+    console.error(`\ndemo: ended by ${signal}`)
+    // Leaving runs the exit listeners, which end every process and remove the folder.
+    process.exit(128 + number)
+  })
 }
 try {
   const options = parseOptions(process.argv.slice(2))
