@@ -19,7 +19,7 @@ function interleaved(topic: string, keys: number, each: number): readonly Envelo
 }
 
 /** Fails when the first deliveries of a key are not in the order 0, 1, 2, … */
-export function assertKeyOrder(bodies: readonly string[], each: number): void {
+function assertKeyOrder(bodies: readonly string[], each: number): void {
   const seen = new Map<string, number[]>()
   for (const body of bodies) {
     const [key, n] = body.split(':') as [string, string]

@@ -18,7 +18,7 @@ const ROUNDING_MS = 2
  * Sends a delivery back to its group after `delayMs`, the way the core does: natively, or as a
  * confirmed copy to the retry destination and an ack after it.
  */
-export async function retry(
+async function retry(
   connection: Connection,
   listener: Listener,
   received: Received,
