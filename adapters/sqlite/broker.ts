@@ -118,12 +118,13 @@ class SqliteBroker implements Broker {
     return this.#read(file, () => auditFile(file))
   }
 
-  sender(_purpose: 'publish' | 'relay' | 'settle'): Sender {
+  sender(purpose: 'publish' | 'relay' | 'settle'): Sender {
     const { share, context } = this.#here()
     const { maxBodyBytes } = this.#options
     const sender = new SqliteSender({
       file: share.file,
       clock: context.clock,
+      purpose,
       rows: this.#rows,
       maxBodyBytes,
     })

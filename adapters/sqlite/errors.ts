@@ -126,6 +126,6 @@ export function busyError(file: string, forMs: number, holder: 'process' | 'here
 export function ownTransactionError(what: string, file: string): HoldfastError {
   return new HoldfastError(
     'own-transaction',
-    `${what} from inside a transaction on ${file}: it would wait for that transaction, which waits for it; use the transaction you have (in a handler: context.publish, context.tx; elsewhere: publishIn(tx, …))`,
+    `${what} from inside a transaction on ${file}: it would wait for that transaction, which waits for it; use the transaction you have: in a handler context.tx and context.publish, with a sqliteOutbox on this file as the consumer's outbox; elsewhere publishIn(tx, …)`,
   )
 }

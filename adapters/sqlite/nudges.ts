@@ -1,3 +1,5 @@
+import { outsideTransactions } from './own-transaction.ts'
+
 /** What changed: rows were added, or something else worth a look (a lease, a schedule). */
 export type Change = 'rows' | 'other'
 
@@ -17,6 +19,10 @@ export class Nudges {
 
   tell(scope: number, change: Change): void {
     const listeners = this.#listeners.get(scope)
-    if (listeners !== undefined) for (const listener of listeners) listener(change)
+    if (listeners === undefined) return
+    // Whoever committed may be inside a transaction on another file; who listens is not.
+    outsideTransactions(() => {
+      for (const listener of listeners) listener(change)
+    })
   }
 }

@@ -17,6 +17,7 @@ import { insideTransactionOn } from './own-transaction.ts'
 export interface SenderOptions extends InsertionOptions {
   readonly file: SqliteFile
   readonly clock: Clock
+  readonly purpose: 'publish' | 'relay' | 'settle'
 }
 
 /** One call of `send` whose fate is open. */
@@ -50,7 +51,7 @@ export class SqliteSender implements Sender {
   }
 
   send(envelopes: readonly Envelope[], deadline: Deadline, report: Report): void {
-    const error = this.#state === 'open' ? this.refusal() : notSent('the broker is closed')
+    const error = this.#state === 'open' ? this.#inside() : notSent('the broker is closed')
     if (error !== null) {
       const refused = { status: 'refused', error } as const
       this.#options.clock.defer(() => report(0, envelopes.length, refused))
@@ -61,11 +62,14 @@ export class SqliteSender implements Sender {
     this.#write()
   }
 
-  /** Why the calling code cannot publish here: it is inside a transaction on the same file. */
   refusal(): PublishRefusedError | null {
-    const { file } = this.#options
-    if (!insideTransactionOn(file.writer)) return null
-    const { code, message } = ownTransactionError('publish()', file.path)
+    const { file, purpose } = this.#options
+    // A relay serves everybody, whoever's code it happens to run behind.
+    if (purpose === 'relay' || !insideTransactionOn(file.writer)) return null
+    const { code, message } = ownTransactionError(
+      purpose === 'publish' ? 'publish()' : 'context.publish() without an outbox',
+      file.path,
+    )
     return new PublishRefusedError(code, message)
   }
 
@@ -75,6 +79,12 @@ export class SqliteSender implements Sender {
     this.#state = 'closed'
     if (this.#calls.length > 0) this.#refuse(() => true, notSent('the broker was closed'))
     this.#alarm.cancel()
+  }
+
+  /** For callers that did not ask: others may be in the same batch, so it is worth trying again. */
+  #inside(): PublishRefusedError | null {
+    const error = this.refusal()
+    return error && new PublishRefusedError(error.code, error.message, { retryable: true })
   }
 
   #idle(deadline: Deadline): Promise<void> {

@@ -78,6 +78,12 @@ export interface Sender {
    * anything is reported for its neighbours.
    */
   send(batch: readonly Envelope[], deadline: Deadline, report: Report): void
+  /**
+   * Asked in the caller's own async context, before an envelope is taken in: why this caller cannot
+   * publish now, although others can. An embedded broker says so to whoever is inside a transaction on
+   * its file, which the publish would wait for in vain.
+   */
+  refusal?(): PublishRefusedError | null
   /** Unsent → refused('not-sent'); sent → waits, then unknown. Idempotent. */
   close(deadline: Deadline): Promise<void>
 }

@@ -11,7 +11,7 @@ import type { Bounds } from './batch.ts'
 import { Connection } from './connection.ts'
 import { Forwarder, type Diversion } from './forward.ts'
 import { InFlight } from './in-flight.ts'
-import { closedBefore } from './outcome.ts'
+import { closedBefore, refusedTo } from './outcome.ts'
 import type { Pending, Sent } from './pending.ts'
 import { Reports } from './reports.ts'
 import { Route, routeName } from './route.ts'
@@ -142,6 +142,8 @@ export class Dispatcher<T> {
   /** Resolves when it is confirmed; rejects with a `PublishRefusedError` or an `OutcomeUnknownError`. */
   send(envelope: Envelope, options?: SendOptions): Promise<T> {
     if (this.#closing !== null) return Promise.reject(new ClosedError('dispatcher'))
+    const refusal = this.#connection.sender?.refusal?.() ?? null
+    if (refusal !== null) return Promise.reject(refusedTo(envelope, refusal))
     const deadline = options?.deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
     const route = this.#routeOf(envelope.to)
     const seq = ++this.#seq
@@ -153,6 +155,8 @@ export class Dispatcher<T> {
   /** Like `send`, with the end told to a ticket. */
   offer(envelope: Envelope, { deadline, signal }: SendOptions, ticket: Ticket): void {
     if (this.#closing !== null) return ticket.failed(new ClosedError('dispatcher'))
+    const refusal = this.#connection.sender?.refusal?.() ?? null
+    if (refusal !== null) return ticket.failed(refusedTo(envelope, refusal))
     const until = deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
     const route = this.#routeOf(envelope.to)
     const seq = ++this.#seq

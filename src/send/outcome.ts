@@ -120,6 +120,12 @@ function mayBeStored(
   )
 }
 
+/** The caller itself cannot publish now; nothing was taken in. */
+export function refusedTo(envelope: Envelope, error: PublishRefusedError): PublishRefusedError {
+  const topic = envelope.to.kind === 'reply' ? undefined : envelope.to.topic
+  return refusedAs(error, { topic, messageId: envelope.id ?? undefined })
+}
+
 /** One error object may have been reported for many envelopes; each gets its own, of the same class. */
 function refusedAs(error: PublishRefusedError, facts: PublishFacts): PublishRefusedError {
   const all = { ...facts, cause: error, retryable: error.retryable }
