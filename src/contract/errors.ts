@@ -214,7 +214,7 @@ export function shown(value: unknown): string {
   if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`
   if (typeof value === 'string') return JSON.stringify(clipped(value))
   if (typeof value === 'object') return Array.isArray(value) ? 'an array' : 'an object'
-  return clipped(String(value))
+  return clipped(String(value as number | bigint | boolean | symbol))
 }
 
 function clipped(text: string): string {

@@ -79,6 +79,4 @@ export interface Emit {
 }
 
 /** Nobody listens. */
-export const silent: Emit = Object.freeze(
-  Object.assign(() => undefined, { wants: () => false }),
-) as Emit
+export const silent: Emit = Object.freeze(Object.assign(() => undefined, { wants: () => false }))
