@@ -211,7 +211,10 @@ export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
       prepare: (topic) => declared.prepare(topic, this.#session),
       // A row given up is read again before its followers, so none of them may go before it.
       followers: 'refuse',
-      handedOver: (last) => crash.at(last ? 'after_send_all' : 'after_send_some'),
+      handedOver: (last) => {
+        crash.at('after_send_some')
+        if (last) crash.at('after_send_all')
+      },
       changed: () => this.#pump.ring(),
     })
   }

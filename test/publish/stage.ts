@@ -15,7 +15,7 @@ export interface Order {
 }
 
 export const Orders: Topic<Order> = topic<Order>('orders', { key: ({ customer }) => customer })
-export const Notes: Topic<unknown> = topic('notes')
+export const Notes: Topic = topic('notes')
 
 type Given<Tx> = Partial<PublisherOptions<Tx>> & {
   readonly capabilities?: Partial<Capabilities>

@@ -13,6 +13,9 @@ import { refused, unknown } from '../support/scripted-broker.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { type Ended, Stage } from './stage.ts'
 
+/** Raise it to look longer: `HOLDFAST_RUNS=1000`. */
+const RUNS = Number(process.env.HOLDFAST_RUNS ?? 40)
+
 const together = { keyRunsInOneSend: true }
 
 describe('the gate where a run of a key is not kept together', () => {
@@ -355,7 +358,7 @@ describe('in every interleaving of refusals, unknown outcomes and late answers',
         expect(stage.dispatcher.outstanding).toBe(0)
         expect(await stage.leakedTimers()).toBe(0)
       }),
-      { numRuns: 60 },
+      { numRuns: RUNS },
     )
   })
 })
