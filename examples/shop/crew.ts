@@ -39,8 +39,8 @@ export class Crew implements Running {
   #outageEnded: Promise<void> = Promise.resolve()
 
   constructor(plan: RunPlan) {
-    const { settings, seed, container } = plan
-    const { dir, broker, input } = settings
+    const { settings, seed } = plan
+    const { dir, input } = settings
     this.#bytes = Math.max(1, input.bytes)
     this.#history = new History(files.history(dir, 'demo'), 'demo')
     this.#members = PROCESSES.map(({ name, role }) => ({
@@ -48,9 +48,8 @@ export class Crew implements Running {
       plan: [...killPlan(seed, name, plan.kills)],
       killing: undefined,
     }))
-    this.#outage = new Outage(settings, container, plan.outageMs)
-    const possible = plan.outageMs > 0 && (broker === 'sqlite' || container !== null)
-    this.#outageAt = possible ? 0.4 + draw(seed, 'outage') * 0.2 : Number.POSITIVE_INFINITY
+    this.#outage = new Outage(settings, plan.container, plan.outageMs)
+    this.#outageAt = plan.outageMs > 0 ? 0.4 + draw(seed, 'outage') * 0.2 : Number.POSITIVE_INFINITY
   }
 
   get counts(): { readonly dead: number; readonly kills: number } {
@@ -118,7 +117,8 @@ export class Crew implements Running {
     plan.shift()
     member.killing = setTimeout(() => {
       member.killing = undefined
-      process.kill()
+      // It had ended by itself meanwhile: another time.
+      if (!process.kill()) plan.unshift(next)
     }, next.delayMs)
   }
 

@@ -53,7 +53,8 @@ function wanted({ kills }: DemoOptions): Wanted {
 async function runWithFaults(plan: RunPlan): Promise<string | null> {
   const crew = new Crew(plan)
   const abandon = (): void => crew.abandon()
-  process.once('exit', abandon)
+  // Before the folder is removed.
+  process.prependOnceListener('exit', abandon)
   crew.start()
   try {
     const trouble = await watch(plan, crew)

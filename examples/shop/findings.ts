@@ -58,6 +58,8 @@ export interface Findings {
   /** Exits nobody asked for. */
   readonly crashes: Readonly<Record<string, number>>
   readonly outages: readonly { readonly ms: number; readonly acceptedMeanwhile: number }[]
+  /** Why the broker could not be taken away. */
+  readonly outageFailures: readonly string[]
   /** Lines of the histories that are not whole. */
   readonly torn: number
 }

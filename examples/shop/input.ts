@@ -65,7 +65,12 @@ async function kindOf(path: string): Promise<'file' | 'stream'> {
 }
 
 async function spooled(stream: Readable, copy: string, signal: AbortSignal): Promise<string> {
-  await pipeline(stream, createWriteStream(copy), { signal })
+  try {
+    await pipeline(stream, createWriteStream(copy), { signal })
+  } catch (error) {
+    if (!signal.aborted) throw error
+    throw new UsageError('the input did not come to its end in time', { cause: error })
+  }
   return copy
 }
 

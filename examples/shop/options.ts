@@ -66,7 +66,7 @@ export function parseOptions(args: readonly string[]): DemoOptions | 'help' {
     container: checkedContainer(broker, text(given, 'container')),
     kills: number(given, 'kills', { min: 0, max: 1_000, whole: true }) ?? 3,
     outageMs: (number(given, 'outage', { min: 0, max: 60 }) ?? 2) * 1_000,
-    seed: number(given, 'seed', { min: 0, max: 2 ** 32 - 1, whole: true }) ?? 1,
+    seed: number(given, 'seed', { min: 0, max: 2 ** 32 - 1, whole: true }) ?? 11,
     rate: chosenRate(given),
     timeoutMs: milliseconds(number(given, 'timeout', { min: 1, max: 86_400 })),
     dir: text(given, 'dir'),

@@ -33,6 +33,7 @@ export class Outage {
     try {
       if (this.#settings.broker === 'sqlite') await this.#holdLock()
       else if (this.#container !== null) await this.#pauseContainer(this.#container)
+      else throw new Error('--container names what to pause')
     } finally {
       this.#going = false
     }

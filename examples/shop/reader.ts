@@ -143,13 +143,16 @@ function deliveriesOf(
   }
 }
 
-function faultsOf(tally: Tally): Pick<Findings, 'kills' | 'crashes' | 'outages' | 'torn'> {
+function faultsOf(
+  tally: Tally,
+): Pick<Findings, 'kills' | 'crashes' | 'outages' | 'outageFailures' | 'torn'> {
   const outages = tally.outages.map(({ from, to, ms }) => {
     const acceptedMeanwhile = tally.takenAt.filter((at) => at >= from && at <= to).length
     return { ms, acceptedMeanwhile }
   })
+  const { outageFailures, torn } = tally
   const kills = Object.fromEntries(tally.kills)
-  return { outages, kills, crashes: Object.fromEntries(tally.crashes), torn: tally.torn }
+  return { outages, outageFailures, kills, crashes: Object.fromEntries(tally.crashes), torn }
 }
 
 function reasonsOf(dead: DeadOrders): Readonly<Record<string, number>> {

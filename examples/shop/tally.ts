@@ -28,6 +28,8 @@ export class Tally {
   readonly kills: Map<string, number> = new Map<string, number>()
   readonly crashes: Map<string, number> = new Map<string, number>()
   readonly outages: Outage[] = []
+  /** Why the broker could not be taken away. */
+  readonly outageFailures: string[] = []
   /** Handlers that ran for a message that had been handed to one before. */
   handledAgain = 0
   /** Deliveries that only the inbox saw. */
@@ -100,6 +102,7 @@ export class Tally {
       case 'outage':
         if (event.phase === 'invoke') this.#outageSince = event.at
         else if (event.phase === 'ok') this.#outage(event.at, event.ms ?? 0)
+        else this.outageFailures.push(event.reason ?? 'unknown')
         return
       case 'start':
       case 'publish':

@@ -26,7 +26,7 @@ Broker
 Faults
   --kills N          SIGKILLs for each of the four processes (default 3; fewer end with exit code 2)
   --outage SECONDS   how long the broker is taken away (default 2; 0 for not at all: exit code 2)
-  --seed N           chooses the moments of the kills and the charges that fail (default 1)
+  --seed N           chooses the moments of the kills and the charges that fail (default 11)
 
 Run
   --rate N           orders per second taken from the input (default: the input spread over 25 s,

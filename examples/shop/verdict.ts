@@ -62,7 +62,8 @@ function missingFaults(found: Findings, wanted: Wanted): readonly string[] {
   const sentences = [
     ...kills,
     !found.finished && 'the input was not taken to its end',
-    found.outages.length < wanted.outages && 'the broker was never taken away',
+    found.outages.length < wanted.outages &&
+      ['the broker was never taken away', ...found.outageFailures].join(': '),
     found.retried === 0 && 'no charge failed and was tried again',
     found.hopeless === 0 && 'no charge failed for ever',
   ]

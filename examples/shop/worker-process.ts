@@ -75,10 +75,11 @@ export class WorkerProcess {
     })
   }
 
-  kill(): void {
-    if (this.#child === null || this.#killing) return
+  /** False when it is not running at the moment. */
+  kill(): boolean {
+    if (this.#child === null || this.#killing) return false
     this.#killing = true
-    this.#child.kill('SIGKILL')
+    return this.#child.kill('SIGKILL')
   }
 
   /** Asks it to finish what it began; false when it had to be killed after `timeoutMs`. */
@@ -111,6 +112,7 @@ export class WorkerProcess {
     const wasKilled = this.#killing && how === 'SIGKILL'
     this.#child = null
     this.#killing = false
+    this.workedSinceStart = 0
     if (wasKilled) {
       this.kills++
       this.#history.write('ok', { op: 'kill', victim: this.name, victimPid })

@@ -108,13 +108,18 @@ describe('npm run demo', () => {
   })
 
   it('leaves nothing behind when it is interrupted', async () => {
-    const dir = join(folder, 'interrupted')
-    const demo = startDemo(['--dir', dir])
+    const demo = startDemo([])
     const ended = once(demo, 'exit')
+    let said = ''
+    demo.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    await until(() => said.includes('logs: '))
+    const dir = /logs: (.+)/.exec(said)?.[1] ?? ''
     await until(() => startedWorkers(dir).length === 4)
+    const workers = startedWorkers(dir)
     demo.kill('SIGTERM')
     expect(await ended).toEqual([143, null])
-    await until(() => startedWorkers(dir).every((pid) => !isRunning(pid)))
+    await until(() => workers.every((pid) => !isRunning(pid)))
+    expect(existsSync(dir)).toBe(false)
   })
 
   it('leaves nothing behind when it is killed itself', async () => {

@@ -29,7 +29,7 @@ describe('parseOptions', () => {
       container: null,
       kills: 3,
       outageMs: 2_000,
-      seed: 1,
+      seed: 11,
       rate: 'auto',
       timeoutMs: null,
       dir: null,

@@ -60,6 +60,14 @@ describe('the independent reader', () => {
     expect(notShown).toContain('the broker was never taken away')
   })
 
+  it('says why the broker could not be taken away', async () => {
+    run.history('demo', (history) => {
+      history.write('fail', { op: 'outage', reason: 'no such container' })
+    })
+    const { notShown } = await verdict()
+    expect(notShown).toContain('the broker was never taken away: no such container')
+  })
+
   it('asks for no kills where everything runs in one process', async () => {
     expect(exitCodeOf(judge(await readRun(run.settings), NO_FAULTS))).toBe(0)
   })
