@@ -24,7 +24,13 @@ export type {
   Subscription,
 } from './contract/broker.ts'
 export type { Capabilities, Ordering } from './contract/capabilities.ts'
-export type { Finding, TopicTopology, Topology } from './contract/topology.ts'
+export type {
+  Finding,
+  TopicSettings,
+  TopicTopology,
+  Topology,
+  TopologyMode,
+} from './contract/topology.ts'
 export type {
   AttemptStore,
   ClaimResult,
@@ -72,7 +78,6 @@ export { ReliablePublisher } from './publish/publisher.ts'
 export type { EachOptions, InsertOptions, TimeoutOptions } from './publish/publisher.ts'
 export type { BufferOptions, PublisherOptions } from './publish/options.ts'
 export type { BatchOutcome, Published } from './publish/published.ts'
-export type { TopicSettings, TopologyMode } from './publish/declared-topics.ts'
 export type { PublishOptions } from './send/seal.ts'
 export { OutboxRelay } from './publish/relay.ts'
 export type { RelayOptions } from './publish/relay-options.ts'

@@ -4,6 +4,7 @@ import type { SqliteTransaction } from 'holdfast/sqlite'
 import type { Broker } from '../contract/broker.ts'
 import { OptionError } from '../contract/errors.ts'
 import type { InboxStore, OutboxStore } from '../contract/store.ts'
+import type { TopicSettings, TopologyMode } from '../contract/topology.ts'
 import type { Logging } from '../observe/logging.ts'
 import type { Listener } from '../observe/emitter.ts'
 import type { CommonOptions } from '../publish/options.ts'
@@ -24,14 +25,6 @@ export interface Chosen<Name extends string> {
   readonly [option: string]: unknown
 }
 
-/** What a topic needs on the broker beside what `topic()` says. */
-export interface TopicSettings {
-  /** Groups that get every message from the first publish on. */
-  readonly groups?: readonly string[]
-  readonly partitions?: number
-  readonly retryLevelsMs?: readonly number[]
-}
-
 /** What a relay takes beside what the config says anyway. */
 export type RelaySettings = Omit<RelayOptions<never>, keyof CommonOptions | 'outbox'>
 
@@ -45,7 +38,7 @@ export interface HoldfastConfig {
   readonly inbox?: Chosen<keyof StoreTransactions> | InboxStore<never>
   readonly topics?: Readonly<Record<string, TopicSettings>>
   /** Whether to create what is missing on the broker, only look, or do nothing. Default 'create'. */
-  readonly topology?: 'create' | 'verify' | 'none'
+  readonly topology?: TopologyMode
   /** CloudEvents `source` of what is published. Default `holdfast`. */
   readonly source?: string
   /** Whether this process moves outbox rows to the broker, and how. Default: true when there is an outbox. */

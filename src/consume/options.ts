@@ -5,6 +5,7 @@ import type { CrashPoints } from '../contract/crash-points.ts'
 import type { Envelope } from '../contract/message.ts'
 import type { AttemptStore, InboxStore, OutboxStore } from '../contract/store.ts'
 import type { PayloadOf } from '../contract/topic.ts'
+import type { TopicSettings, TopologyMode } from '../contract/topology.ts'
 import type { Listener } from '../observe/emitter.ts'
 import type { Logging } from '../observe/logging.ts'
 import type { BreakerOptions } from '../policy/circuit-breaker.ts'
@@ -22,16 +23,6 @@ export type Consumed = AnyTopic | readonly AnyTopic[]
 export type PayloadsOf<T extends Consumed> = T extends readonly AnyTopic[]
   ? PayloadOf<T[number]>
   : PayloadOf<T>
-
-/** What has to exist for a topic beside this consumer's group. */
-export interface TopicSettings {
-  /** Other groups of the topic. Default: none. */
-  readonly groups?: readonly string[]
-  /** Number of partitions. Default: the broker's own way. */
-  readonly partitions?: number
-  /** Delays at which retries wait where the broker has no delays of its own, in milliseconds. Default 1 000, 5 000, 30 000, 120 000, 300 000. */
-  readonly retryLevelsMs?: readonly number[]
-}
 
 /** Bounds of a batch. */
 export interface BatchBounds {
@@ -83,7 +74,7 @@ export interface CommonOptions<T extends Consumed, Tx> {
   /** What to declare for the topics, by name. */
   readonly topics?: Readonly<Record<string, TopicSettings>>
   /** Makes what is missing, only looks, or trusts that it is there. Default 'create'. */
-  readonly topology?: 'create' | 'verify' | 'none'
+  readonly topology?: TopologyMode
   /** CloudEvents `source` of what handlers publish. Default 'holdfast'. */
   readonly source?: string
   readonly on?: Listener

@@ -7,13 +7,17 @@ import type { Envelope } from '../contract/message.ts'
 import { checkedGroupName, queueName } from '../contract/names.ts'
 import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
 import type { AttemptStore, InboxStore, OutboxStore } from '../contract/store.ts'
-import { DEFAULT_RETRY_LEVELS_MS, type TopicTopology } from '../contract/topology.ts'
+import {
+  DEFAULT_RETRY_LEVELS_MS,
+  type TopicSettings,
+  type TopicTopology,
+} from '../contract/topology.ts'
 import { exponential } from '../policy/backoff.ts'
 import { type BreakerOptions, resolveBreakerOptions } from '../policy/circuit-breaker.ts'
 import { type RetryPolicy, resolveRetryPolicy } from '../policy/retry.ts'
 import type { AnyTopic, ConsumedTopic } from './consumed-topic.ts'
 import { type Call, type Middleware, compose } from './middleware.ts'
-import type { BatchBounds, CommonOptions, Consumed, TopicSettings } from './options.ts'
+import type { BatchBounds, CommonOptions, Consumed } from './options.ts'
 
 /** The options with every default filled in; frozen. */
 export interface Settings {

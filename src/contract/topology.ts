@@ -16,6 +16,19 @@ export interface TopicTopology {
   readonly retryLevelsMs: readonly number[]
 }
 
+/** What has to exist on the broker for a topic, beside what `topic()` says of it. */
+export interface TopicSettings {
+  /** Groups that get every message from the first publish on; `[]` says on purpose: store nothing. */
+  readonly groups?: readonly string[]
+  /** Number of partitions. Default: the broker's own way. */
+  readonly partitions?: number
+  /** Delays at which retries wait where the broker has no delays of its own, in milliseconds. Default 1 000, 5 000, 30 000, 120 000, 300 000. */
+  readonly retryLevelsMs?: readonly number[]
+}
+
+/** How topics are brought about: made when missing, only looked at, or taken for granted. */
+export type TopologyMode = 'create' | 'verify' | 'none'
+
 /** Everything a process publishes to or consumes from. */
 export interface Topology {
   readonly topics: readonly TopicTopology[]

@@ -2,21 +2,13 @@ import type { Capabilities, Ordering } from '../contract/capabilities.ts'
 import { CapabilityError, OptionError } from '../contract/errors.ts'
 import { checkedGroupName, checkedTopicName } from '../contract/names.ts'
 import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
-import { DEFAULT_RETRY_LEVELS_MS, type TopicTopology } from '../contract/topology.ts'
+import {
+  DEFAULT_RETRY_LEVELS_MS,
+  type TopicSettings,
+  type TopicTopology,
+  type TopologyMode,
+} from '../contract/topology.ts'
 import type { Session } from '../send/session.ts'
-
-/** What has to exist on the broker for a topic. */
-export interface TopicSettings {
-  /** Groups that get every message from the first publish on; `[]` says on purpose: store nothing. */
-  readonly groups?: readonly string[]
-  /** Number of partitions. Default: the broker's own way. */
-  readonly partitions?: number
-  /** Delays at which retries wait where the broker has no delays of its own. Default 1 000 … 300 000. */
-  readonly retryLevelsMs?: readonly number[]
-}
-
-/** How topics are brought about: made when missing, only looked at, or taken for granted. */
-export type TopologyMode = 'create' | 'verify' | 'none'
 
 /** The topics a publisher or relay declares, as options say and as publishing meets them. */
 export class DeclaredTopics {

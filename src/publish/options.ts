@@ -4,6 +4,7 @@ import { noCrashes, type CrashPoints } from '../contract/crash-points.ts'
 import { OptionError } from '../contract/errors.ts'
 import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
+import type { TopicSettings, TopologyMode } from '../contract/topology.ts'
 import type { Listener } from '../observe/emitter.ts'
 import type { Logging } from '../observe/logging.ts'
 import {
@@ -13,7 +14,7 @@ import {
 } from '../policy/circuit-breaker.ts'
 import { resolveRetryPolicy, type RetryOptions, type RetryPolicy } from '../policy/retry.ts'
 import type { Bounds } from '../send/deliver.ts'
-import { resolveTopics, type TopicSettings, type TopologyMode } from './declared-topics.ts'
+import { resolveTopics } from './declared-topics.ts'
 
 /** Bounds on everything published and not ended. */
 export interface BufferOptions {
