@@ -136,6 +136,7 @@ export class Assignment implements Holder {
     if (this.#state !== 'lost') this.#intake.sink.deliver(this, batch)
   }
 
+  /** Finished; where progress is one position, it counts once everything before it is. */
   acked(delivery: MemoryDelivery): void {
     this.#gone(delivery)
     if (this.#misses()) return
@@ -144,6 +145,7 @@ export class Assignment implements Holder {
     else this.#forgetPrefix()
   }
 
+  /** Given back without an attempt: at once to the queue, in a log to the next owner. */
   released(delivery: MemoryDelivery): void {
     this.#gone(delivery)
     if (this.#misses()) return
@@ -153,6 +155,7 @@ export class Assignment implements Holder {
     this.#origin.giveBack(again(delivery, delivery.attempt))
   }
 
+  /** Back in its place after the delay, one attempt higher where anybody counts. */
   retried(delivery: MemoryDelivery, delayMs: number): void {
     this.#gone(delivery)
     if (this.#misses()) return

@@ -40,7 +40,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
     return this.#receivers
   }
 
-  /** Envelopes handed over and not reported. */
+  /** Envelopes handed over and not reported, over all senders. */
   get unreported(): number {
     let count = 0
     for (const sender of this.#senders) count += sender.unreported
@@ -66,6 +66,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
     return receiver
   }
 
+  /** Whether settles and sources get through; a blocked link still carries them. */
   connected(): boolean {
     return this.link.state.status !== 'down'
   }
@@ -104,6 +105,7 @@ export class Connection implements Client, SenderContext, ReceiverContext {
     this.resume()
   }
 
+  /** Ends receivers at once and senders by the deadline; nothing is reported or delivered after it. */
   async close(deadline: Deadline): Promise<void> {
     if (this.#state === 'open') this.#state = 'ending'
     for (const receiver of [...this.#receivers]) receiver.end()

@@ -40,6 +40,7 @@ export class DatabaseFaults {
     this.#connections.disconnect()
   }
 
+  /** Ends `disconnect`. */
   reconnect(): void {
     this.#connections.reconnect()
   }

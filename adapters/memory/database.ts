@@ -110,6 +110,7 @@ export class MemoryDatabase {
     for (const tx of [...this.#open]) tx.break()
   }
 
+  /** Ends `disconnect`; broken transactions stay broken. */
   reconnect(): void {
     this.#connected = true
   }

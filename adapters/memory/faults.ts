@@ -145,6 +145,7 @@ export class MemoryFaults {
     if (this.#link.writable) this.#link.turn('blocked', reason)
   }
 
+  /** Ends `block`: what waited is written, in order. */
   unblock(): void {
     if (this.#link.state.status !== 'blocked') return
     this.#link.up()
@@ -158,6 +159,7 @@ export class MemoryFaults {
     else connection.down(reason)
   }
 
+  /** Ends `down`: receivers get sources again, what waited is written, a waiting open() goes on. */
   up(): void {
     const connection = this.#connection()
     if (connection === null) this.#link.recover()

@@ -73,10 +73,12 @@ export class Feed implements Origin {
     return [...envelopes, ...this.queue.browse(limit - envelopes.length)]
   }
 
+  /** Asks for a turn to hand out; asking again before it does nothing. */
   wake(): void {
     if (!this.awake) this.#context.wake(this)
   }
 
+  /** Assigns the queue to one more receiver, with an epoch of its own. */
   attach(intake: Intake): Assignment {
     const source = new Assignment(++this.#epoch, this, intake)
     this.#setSources([...this.#sources, source])
@@ -178,6 +180,7 @@ export class Feed implements Origin {
     this.wake()
   }
 
+  /** Back to its place after the delay: a retry keeps the order it came in. */
   giveBackLater(entry: Entry, delayMs: number): void {
     if (delayMs <= 0) return this.giveBack(entry)
     this.#delayed++

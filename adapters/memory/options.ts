@@ -13,7 +13,7 @@ export interface MemoryOptions {
   readonly maxDepth?: number
   /** Keeps what was published, so that a new group may start at 'earliest'. Default false. */
   readonly history?: boolean
-  /** How many messages of each topic `published()` can show. Default 10 000. */
+  /** Up to how many messages of each topic `published()` shows; 0: none are kept. Default 1 000. */
   readonly keepPublished?: number
   /** 'manual': nothing is handed over except by `deliver()`. Default 'auto'. */
   readonly delivery?: 'auto' | 'manual'
@@ -51,7 +51,7 @@ export function resolveOptions(given: MemoryOptions): Settings {
     capabilities: resolveCapabilities(given.capabilities ?? {}, limitsOf(given.maxBodyBytes)),
     maxDepth: integerOption('maxDepth', given.maxDepth, 1_000_000, { min: 1 }),
     history: given.history ?? false,
-    keepPublished: integerOption('keepPublished', given.keepPublished, 10_000, { min: 0 }),
+    keepPublished: integerOption('keepPublished', given.keepPublished, 1_000, { min: 0 }),
     manual: choiceOption('delivery', given.delivery, 'auto', ['auto', 'manual']) === 'manual',
     rebalanceMs: integerOption('rebalanceMs', given.rebalanceMs, 5_000, { min: 0 }),
   })

@@ -114,6 +114,7 @@ export class MemoryOutbox implements OutboxStore<MemoryTransaction>, CommitListe
     return () => void this.#listeners.delete(entry)
   }
 
+  /** Nobody is nudged any more and every later call is refused; rows and leases stay. Idempotent. */
   close(): Promise<void> {
     this.#state = 'closed'
     this.#listeners.clear()

@@ -81,6 +81,7 @@ export class MemoryReceiver implements Receiver, Intake {
     return this.#groups.flatMap((group) => group.members.leave(this))
   }
 
+  /** At least one message is let through, however large: it could never come else. */
   hasRoom(bytes: number): boolean {
     const { messages, bytes: most } = this.subscription.maxHeld
     const fits = this.#held === 0 || this.#heldBytes + bytes <= most
@@ -132,6 +133,7 @@ export class MemoryReceiver implements Receiver, Intake {
     )
   }
 
+  /** Settles reach the server at once, so this only tells of those that a fault kept from it. */
   flush(_deadline: Deadline): Promise<void> {
     const count = this.#missed
     this.#missed = 0

@@ -117,6 +117,7 @@ export class MemorySender implements Sender {
     this.#endIfDone()
   }
 
+  /** Unsent ones are refused at once; late answers get until the deadline, or their own if that is earlier. */
   close(deadline: Deadline): Promise<void> {
     this.#closing ??= this.#close(deadline)
     return this.#closing

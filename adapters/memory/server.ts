@@ -56,6 +56,7 @@ export class MemoryServer implements FeedContext, MembershipContext {
     return this.#clients
   }
 
+  /** The first connection brings the clock. */
   connect(client: Client, clock: Clock): void {
     if (this.#clients.size === 0) {
       this.#clock = clock
@@ -75,6 +76,7 @@ export class MemoryServer implements FeedContext, MembershipContext {
     return this.topics.get(name)
   }
 
+  /** Makes the topic; it must not be there yet. */
   addTopic(name: string, partitions: number | null): TopicLog {
     const { history, maxDepth, keepPublished } = this.settings
     const keeping = { history: history ? maxDepth : 0, published: keepPublished }
