@@ -11,8 +11,8 @@ import type {
   Consumed,
   ConsumerOptions,
   SingleOptions,
-  TopicSettings,
 } from '../../src/consume/options.ts'
+import type { TopicSettings } from '../../src/contract/topology.ts'
 import { type PublishOptions, seal } from '../../src/send/seal.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
