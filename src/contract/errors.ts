@@ -1,3 +1,5 @@
+import { inspect } from 'node:util'
+
 /** Every code an error of holdfast can carry; closed, so that a switch over it can be exhaustive. */
 export const errorCodes = [
   // the caller's mistakes
@@ -214,7 +216,7 @@ export function shown(value: unknown): string {
   if (typeof value === 'function') return `a function${value.name ? ` (${value.name})` : ''}`
   if (typeof value === 'string') return JSON.stringify(clipped(value))
   if (typeof value === 'object') return Array.isArray(value) ? 'an array' : 'an object'
-  return clipped(String(value as number | bigint | boolean | symbol))
+  return clipped(inspect(value))
 }
 
 function clipped(text: string): string {
