@@ -137,6 +137,12 @@ function keyText(key: Uint8Array | null): string | null {
   return key === null ? null : utf8.decode(key)
 }
 
+/** Why a database cannot keep the id; `null` when it can. */
+export function badId(id: string | null): string | null {
+  if (id === null || !id.includes('\u0000')) return null
+  return 'the message id contains U+0000, which some databases cut off and others refuse: use another id'
+}
+
 const EMPTY = new Uint8Array(new ArrayBuffer(8), 0, 0)
 
 /** The bytes as every driver stores them: node:sqlite before 22.16 takes some empty arrays for NULL. */

@@ -100,13 +100,13 @@ const outboxColumns: readonly Column[] = [
 ]
 
 /** Rows waiting for the relay: deleted when they are confirmed, so the table stays small and needs no index. */
-export const outboxTable: Table = {
+const outboxTable: Table = {
   name: 'holdfast_outbox',
   columns: [{ name: 'id', type: 'id' }, ...outboxColumns],
 }
 
 /** Rows that wait for their time. */
-export const scheduledTable: Table = {
+const scheduledTable: Table = {
   name: 'holdfast_outbox_scheduled',
   columns: [
     { name: 'id', type: 'id' },
@@ -117,7 +117,7 @@ export const scheduledTable: Table = {
 }
 
 /** Rows that could not be published, with the reason. */
-export const deadTable: Table = {
+const deadTable: Table = {
   name: 'holdfast_outbox_dead',
   columns: [
     { name: 'id', type: 'id' },
@@ -129,7 +129,7 @@ export const deadTable: Table = {
 }
 
 /** What was handled: once per consumer and message. */
-export const inboxTable: Table = {
+const inboxTable: Table = {
   name: 'holdfast_inbox',
   columns: [
     { name: 'consumer', type: 'text', required: true },
@@ -142,7 +142,7 @@ export const inboxTable: Table = {
 }
 
 /** Starts of handling that may have crashed before. */
-export const attemptTable: Table = {
+const attemptTable: Table = {
   name: 'holdfast_attempt',
   columns: [
     { name: 'consumer', type: 'text', required: true },
@@ -154,7 +154,7 @@ export const attemptTable: Table = {
 }
 
 /** Tables of each part that can be in a database by itself. */
-export const outboxTables: readonly Table[] = [
+const outboxTables: readonly Table[] = [
   metaTable,
   leaseTable,
   contenderTable,
@@ -162,4 +162,4 @@ export const outboxTables: readonly Table[] = [
   scheduledTable,
   deadTable,
 ]
-export const inboxTables: readonly Table[] = [metaTable, inboxTable, attemptTable]
+const inboxTables: readonly Table[] = [metaTable, inboxTable, attemptTable]

@@ -10,7 +10,12 @@ import type {
   Subscription,
 } from '../../src/contract/broker.ts'
 import type { Capabilities } from '../../src/contract/capabilities.ts'
-import { CapabilityError, ClosedError, HoldfastError } from '../../src/contract/errors.ts'
+import {
+  CapabilityError,
+  ClosedError,
+  HoldfastError,
+  type PublishRefusedError,
+} from '../../src/contract/errors.ts'
 import { integerOption } from '../../src/contract/option.ts'
 import type { Finding, Topology } from '../../src/contract/topology.ts'
 import { UuidSource } from '../../src/contract/uuid.ts'
@@ -25,7 +30,8 @@ import type { Queue } from './intake.ts'
 import { resolveFile, type FileOptions, type ResolvedFile } from './options.ts'
 import { SqliteReceiver } from './receiver.ts'
 import { SqliteSender } from './sender.ts'
-import { shareFile, type FileShare } from './share.ts'
+import { refusalInside } from './refusal.ts'
+import { isSameFile, shareFile, type FileShare } from './share.ts'
 import { auditFile, createTopology, missingTopology } from './topology.ts'
 
 /** Options of `sqlite`. */
@@ -130,6 +136,10 @@ class SqliteBroker implements Broker {
     })
     this.#senders.add(sender)
     return sender
+  }
+
+  refusal(purpose: 'publish' | 'relay' | 'settle'): PublishRefusedError | null {
+    return refusalInside(purpose, (path) => isSameFile(path, this.#options.file))
   }
 
   async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {

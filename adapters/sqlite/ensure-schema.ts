@@ -44,7 +44,7 @@ export async function ensureSchema(
 
 /** Throws at once where making tables would wait for a transaction of the caller's, which waits for them. */
 export function refuseInsideTransaction(file: SqliteFile, part: SchemaPart['name']): void {
-  if (!insideTransactionOn(file.writer)) return
+  if (!insideTransactionOn(file.path)) return
   throw new HoldfastError(
     'own-transaction',
     `the ${part} is not in ${file.path} yet and cannot be made from inside a transaction on that file: open it before, with await publisher.open() or by starting the relay or consumer`,

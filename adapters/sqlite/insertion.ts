@@ -1,7 +1,7 @@
 import { PublishRefusedError, TooLargeError, UnroutableError } from '../../src/contract/errors.ts'
 import type { Destination, Envelope } from '../../src/contract/message.ts'
 import { murmur2 } from '../../src/contract/partition.ts'
-import { storedBytes, type EnvelopeRows } from '../sql/envelope.ts'
+import { badId, storedBytes, type EnvelopeRows } from '../sql/envelope.ts'
 import { BUCKETS } from '../sql/lease.ts'
 import { brokerSql, QUEUE_KIND } from './broker-schema.ts'
 import { endsTransaction, troubleOf } from './errors.ts'
@@ -86,6 +86,8 @@ export class Insertion {
       const text = `the body has ${body.length} bytes, maxBodyBytes is ${maxBodyBytes}: raise it, or send a reference`
       return new TooLargeError(text, facts)
     }
+    const badText = badId(envelope.id)
+    if (badText !== null) return new PublishRefusedError('rejected', badText, facts)
     const bad = batch.bad.get(index)
     if (bad !== undefined) {
       const text = `SQLite does not take the message: ${bad.message}`

@@ -3,7 +3,7 @@ import { dialect } from './dialect.ts'
 import type { Prepared } from './prepared.ts'
 
 /** Lease statements in SQLite's words. */
-export const leaseSql: LeaseStatements = leaseStatements(dialect)
+const leaseSql: LeaseStatements = leaseStatements(dialect)
 
 /** A bucket as it is leased, and up to which row it was handed out. */
 export interface HeldLease {

@@ -1,6 +1,6 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import { systemRandom } from '../../src/contract/clock.ts'
-import { ClosedError } from '../../src/contract/errors.ts'
+import { ClosedError, PublishRefusedError } from '../../src/contract/errors.ts'
 import type { Destination } from '../../src/contract/message.ts'
 import { integerOption } from '../../src/contract/option.ts'
 import type {
@@ -14,7 +14,7 @@ import type {
   StoreContext,
   StoredRow,
 } from '../../src/contract/store.ts'
-import { EnvelopeRows, storedBytes, type EnvelopeRow } from '../sql/envelope.ts'
+import { badId, EnvelopeRows, storedBytes, type EnvelopeRow } from '../sql/envelope.ts'
 import { BUCKETS, OUTBOX_SCOPE } from '../sql/lease.ts'
 import { outboxStatements } from '../sql/outbox.ts'
 import { outboxTables } from '../sql/schema.ts'
@@ -243,6 +243,10 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
   }
 
   #insert(appender: Appender, rows: readonly OutboxRow[]): void {
+    for (const { envelope } of rows) {
+      const bad = badId(envelope.id)
+      if (bad !== null) throw new PublishRefusedError('rejected', bad)
+    }
     const append = appender.of(sql.append)
     for (const { envelope, hash, keyHash } of rows) {
       const { to, id, timeMs, deliverAtMs } = envelope

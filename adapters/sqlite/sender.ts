@@ -8,10 +8,9 @@ import {
 } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { Alarm } from './alarm.ts'
-import { ownTransactionError } from './errors.ts'
 import type { SqliteFile } from './file.ts'
 import { Insertion, type Batch, type InsertionOptions, type Refusal } from './insertion.ts'
-import { insideTransactionOn } from './own-transaction.ts'
+import { refusalInside } from './refusal.ts'
 
 /** What a sender needs. */
 export interface SenderOptions extends InsertionOptions {
@@ -62,17 +61,6 @@ export class SqliteSender implements Sender {
     this.#write()
   }
 
-  refusal(): PublishRefusedError | null {
-    const { file, purpose } = this.#options
-    // A relay serves everybody, whoever's code it happens to run behind.
-    if (purpose === 'relay' || !insideTransactionOn(file.writer)) return null
-    const { code, message } = ownTransactionError(
-      purpose === 'publish' ? 'publish()' : 'context.publish() without an outbox',
-      file.path,
-    )
-    return new PublishRefusedError(code, message)
-  }
-
   async close(deadline: Deadline): Promise<void> {
     if (this.#state === 'open') this.#state = 'closing'
     if (this.#calls.length > 0) await this.#idle(deadline)
@@ -81,9 +69,10 @@ export class SqliteSender implements Sender {
     this.#alarm.cancel()
   }
 
-  /** For callers that did not ask: others may be in the same batch, so it is worth trying again. */
+  /** For callers that did not ask the broker: others may be in the same batch, so it is worth trying again. */
   #inside(): PublishRefusedError | null {
-    const error = this.refusal()
+    const { file, purpose } = this.#options
+    const error = refusalInside(purpose, (path) => path === file.path)
     return error && new PublishRefusedError(error.code, error.message, { retryable: true })
   }
 

@@ -76,6 +76,15 @@ async function openPatiently(
   }
 }
 
+/** Whether the file has this real path. Never throws: a file that cannot be reached has none. */
+export function isSameFile(path: string, file: string): boolean {
+  try {
+    return path === realPath(file)
+  } catch {
+    return false
+  }
+}
+
 /** Two spellings of one path are one file, whose writer there must be only one of. */
 function realPath(file: string): string {
   try {

@@ -118,7 +118,7 @@ export async function transact<T>(
   { file, deadline, crash, what, kind }: TransactOptions,
   work: (db: Prepared, shared: Shared) => Promise<T>,
 ): Promise<T> {
-  if (insideTransactionOn(file.writer)) throw ownTransactionError(what, file.path)
+  if (insideTransactionOn(file.path)) throw ownTransactionError(what, file.path)
   const shared: Shared = { appended: false }
   const value = await file.writer.hold({ deadline, kind }, async (db) => {
     const result = await work(db, shared)

@@ -77,7 +77,7 @@ export class Writer {
     work: (db: Prepared) => Promise<T> | T,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const bound = asTransactionOn(this, work)
+      const bound = asTransactionOn(this.#options.file, work)
       this.#holds.push({ deadline, kind, work: bound, done: resolve, failed: reject })
       this.#wake(deadline)
     })

@@ -42,6 +42,12 @@ export interface Broker {
   audit(topology: Topology): Promise<readonly Finding[]>
   /** Own queue and window for each purpose, so that a flood of publishes cannot starve dead letters. */
   sender(purpose: 'publish' | 'relay' | 'settle'): Sender
+  /**
+   * Asked in the caller's own async context, before an envelope is taken in, also before open(): why
+   * this caller cannot publish now, although others can. An embedded broker says so to whoever is
+   * inside a transaction on its file, for which the publish would wait in vain.
+   */
+  refusal?(purpose: 'publish' | 'relay' | 'settle'): PublishRefusedError | null
   receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver>
   /** Called at once with the present state, then on every change; returns how to stop listening. */
   onState(listener: (state: BrokerState) => void): () => void
@@ -78,12 +84,6 @@ export interface Sender {
    * anything is reported for its neighbours.
    */
   send(batch: readonly Envelope[], deadline: Deadline, report: Report): void
-  /**
-   * Asked in the caller's own async context, before an envelope is taken in: why this caller cannot
-   * publish now, although others can. An embedded broker says so to whoever is inside a transaction on
-   * its file, which the publish would wait for in vain.
-   */
-  refusal?(): PublishRefusedError | null
   /** Unsent → refused('not-sent'); sent → waits, then unknown. Idempotent. */
   close(deadline: Deadline): Promise<void>
 }

@@ -69,6 +69,7 @@ const UNBOUNDED: Bounds = Object.freeze({
  */
 export class Dispatcher<T> {
   readonly #session: Session
+  readonly #purpose: 'publish' | 'relay' | 'settle'
   readonly #result: (envelope: Envelope, sent: Sent) => T
   readonly #clock: Clock
   readonly #deadlineMs: number
@@ -83,6 +84,7 @@ export class Dispatcher<T> {
   constructor(options: DispatcherOptions<T>) {
     const { session, purpose, clock, emit, breaker } = options
     this.#session = session
+    this.#purpose = purpose
     this.#result = options.result
     this.#clock = clock
     this.#deadlineMs = options.deadlineMs ?? 30_000
@@ -142,7 +144,7 @@ export class Dispatcher<T> {
   /** Resolves when it is confirmed; rejects with a `PublishRefusedError` or an `OutcomeUnknownError`. */
   send(envelope: Envelope, options?: SendOptions): Promise<T> {
     if (this.#closing !== null) return Promise.reject(new ClosedError('dispatcher'))
-    const refusal = this.#connection.sender?.refusal?.() ?? null
+    const refusal = this.#session.broker.refusal?.(this.#purpose) ?? null
     if (refusal !== null) return Promise.reject(refusedTo(envelope, refusal))
     const deadline = options?.deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
     const route = this.#routeOf(envelope.to)
@@ -155,7 +157,7 @@ export class Dispatcher<T> {
   /** Like `send`, with the end told to a ticket. */
   offer(envelope: Envelope, { deadline, signal }: SendOptions, ticket: Ticket): void {
     if (this.#closing !== null) return ticket.failed(new ClosedError('dispatcher'))
-    const refusal = this.#connection.sender?.refusal?.() ?? null
+    const refusal = this.#session.broker.refusal?.(this.#purpose) ?? null
     if (refusal !== null) return ticket.failed(refusedTo(envelope, refusal))
     const until = deadline ?? this.#inFlight.accumulator.now() + this.#deadlineMs
     const route = this.#routeOf(envelope.to)

@@ -1,0 +1,238 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+
+import {
+  openDatabase,
+  sqlite,
+  sqliteInbox,
+  sqliteOutbox,
+  type SqliteDatabase,
+} from '../../../adapters/sqlite/index.ts'
+import type { Broker } from '../../../src/contract/broker.ts'
+import { systemClock } from '../../../src/contract/clock.ts'
+import type { PublishRefusedError } from '../../../src/contract/errors.ts'
+import { topic } from '../../../src/contract/topic.ts'
+import { ReliableConsumer } from '../../../src/consume/consumer.ts'
+import { ReliablePublisher } from '../../../src/publish/publisher.ts'
+import { scratch } from './scratch.ts'
+import {
+  context,
+  envelopes,
+  openBroker,
+  rejection,
+  rowsFor,
+  send,
+  soon,
+  until,
+  words,
+} from './stage.ts'
+
+const folder = scratch()
+let files = 0
+const nextFile = (): string => folder.file(`own-${files++}.db`)
+const Orders = topic<{ readonly n: number }>('orders')
+const Receipts = topic<{ readonly n: number }>('receipts')
+
+describe('inside a transaction on its own file', () => {
+  let file: string
+  let database: SqliteDatabase
+  const closing: (() => Promise<unknown>)[] = []
+
+  beforeEach(async () => {
+    file = nextFile()
+    database = await openDatabase({ file })
+    closing.push(() => database.close())
+  })
+  afterEach(async () => {
+    for (const close of closing.splice(0).toReversed()) await close()
+  })
+  afterAll(() => folder.remove())
+
+  function publisher(broker: Broker): ReliablePublisher {
+    const topics = { orders: { groups: ['billing'] }, receipts: { groups: ['mail'] } }
+    const made = new ReliablePublisher({ broker, topics, logging: 'silent' })
+    closing.push(() => made.close())
+    return made
+  }
+
+  /** How long it took; what waits for itself takes at least busyMs. */
+  async function timed<T>(work: Promise<T>): Promise<readonly [T, number]> {
+    const startedMs = systemClock.now()
+    return [await work, systemClock.now() - startedMs]
+  }
+
+  it('refuses another transaction at once, by name', async () => {
+    const nested = database.transaction(() => database.transaction(() => 1))
+    const [error, ms] = await timed(rejection(nested))
+    expect(error.code).toBe('own-transaction')
+    expect(error.message).toMatch(
+      /transaction\(\) from inside a transaction.*use the transaction you have/,
+    )
+    expect(ms).toBeLessThan(2_000)
+    expect(await database.transaction(() => 'after')).toBe('after')
+  })
+
+  it('refuses an inbox and appendAlone at once, by name', async () => {
+    const inbox = sqliteInbox({ file })
+    const outbox = sqliteOutbox({ file })
+    await inbox.open(context())
+    await outbox.open(context())
+    closing.push(
+      () => inbox.close(),
+      () => outbox.close(),
+    )
+    const message = { consumer: 'c', id: 'm' }
+    const both = await database.transaction(async () => [
+      await rejection(inbox.run([message], 'each', async () => ['done'])),
+      await rejection(outbox.appendAlone(rowsFor(['a']))),
+    ])
+    expect(both.map(({ code }) => code)).toEqual(['own-transaction', 'own-transaction'])
+    expect(await inbox.run([message], 'each', async () => ['done'])).toEqual(['committed'])
+  })
+
+  it('refuses a publish of a handler at once, by name, and the handler goes on', async () => {
+    const broker = sqlite({ file })
+    const inbox = sqliteInbox({ file })
+    const orders = publisher(broker)
+    await orders.open()
+    closing.push(() => inbox.close())
+    const seen: PublishRefusedError[] = []
+    const consumer = new ReliableConsumer({
+      broker,
+      topic: Orders,
+      group: 'billing',
+      inbox,
+      logging: 'silent',
+      handler: async () => {
+        seen.push((await rejection(orders.publish(Receipts, { n: 1 }))) as PublishRefusedError)
+      },
+    })
+    await consumer.start()
+    closing.push(() => consumer.drain())
+    const [, ms] = await timed(
+      orders.publish(Orders, { n: 1 }).then(() => until(() => seen.length > 0, 'the handler')),
+    )
+    expect(ms).toBeLessThan(2_000)
+    expect(seen[0]).toMatchObject({ code: 'own-transaction', retryable: false, topic: 'receipts' })
+    expect(seen[0]?.message).toMatch(/context\.publish.*publishIn/)
+    await until(
+      async () => (await broker.inspect?.depth({ kind: 'topic', topic: 'orders' })) === 0,
+      'the order to be handled',
+    )
+  })
+
+  it('says what to do when context.publish has no outbox to go to', async () => {
+    const broker = sqlite({ file })
+    const inbox = sqliteInbox({ file })
+    const orders = publisher(broker)
+    await orders.open()
+    closing.push(() => inbox.close())
+    const errors: Error[] = []
+    const consumer = new ReliableConsumer({
+      broker,
+      topic: Orders,
+      group: 'billing',
+      inbox,
+      retry: { attempts: 1 },
+      topics: { receipts: { groups: ['mail'] } },
+      logging: 'silent',
+      on: (event) => {
+        if (event.type === 'message.dead' && event.error !== null) errors.push(event.error)
+      },
+      handler: (_order, { publish }) => void publish(Receipts, { n: 1 }),
+    })
+    await consumer.start()
+    closing.push(() => consumer.drain())
+    await orders.publish(Orders, { n: 1 })
+    await until(() => errors.length > 0, 'a dead letter')
+    expect(errors[0]).toMatchObject({ code: 'own-transaction' })
+    expect(errors[0]?.message).toMatch(
+      /context\.publish\(\) without an outbox.*sqliteOutbox on this file/,
+    )
+  })
+
+  it('stores what others publish meanwhile, whoever came first in the batch', async () => {
+    const orders = publisher(sqlite({ file }))
+    await orders.open()
+    for (const first of ['inside', 'outside'] as const) {
+      let open!: () => void
+      const begun = new Promise<void>((resolve) => (open = resolve))
+      let goOn!: () => void
+      const published = new Promise<void>((resolve) => (goOn = resolve))
+      const outside = begun.then(() => {
+        const publishing = orders.publish(Orders, { n: 1 })
+        goOn()
+        return publishing
+      })
+      const inside = database.transaction(async () => {
+        if (first === 'inside') {
+          const refused = rejection(orders.publish(Orders, { n: 2 }))
+          open()
+          return refused
+        }
+        open()
+        await published
+        return rejection(orders.publish(Orders, { n: 2 }))
+      })
+      const [[error, stored], ms] = await timed(Promise.all([inside, outside]))
+      expect(error.code).toBe('own-transaction')
+      expect(stored.via).toBe('broker')
+      expect(ms).toBeLessThan(2_000)
+    }
+  })
+
+  it('refuses a bare send at once, worth trying again for those who ride along', async () => {
+    const broker = await openBroker({ file })
+    closing.push(() => broker.close(soon()))
+    const sender = broker.sender('publish')
+    const [outcome] = await database.transaction(() => send(sender, envelopes(['a'])))
+    expect(outcome).toMatchObject({
+      status: 'refused',
+      error: { code: 'own-transaction', retryable: true },
+    })
+  })
+
+  it('lets a publish to another file through', async () => {
+    const orders = publisher(sqlite({ file: nextFile() }))
+    await orders.open()
+    const published = await database.transaction(() => orders.publish(Orders, { n: 1 }))
+    expect(published.via).toBe('broker')
+  })
+
+  it('lets code that outlives the transaction publish', async () => {
+    const orders = publisher(sqlite({ file }))
+    await orders.open()
+    let later!: () => void
+    const ended = new Promise<void>((resolve) => (later = resolve))
+    let publishing: Promise<unknown> | undefined
+    await database.transaction(() => {
+      publishing = ended.then(() => orders.publish(Orders, { n: 1 }))
+    })
+    later()
+    expect(await publishing).toMatchObject({ via: 'broker' })
+  })
+
+  it('runs the work in the async context of whoever asked for the transaction', async () => {
+    const request = new AsyncLocalStorage<string>()
+    const seen = await Promise.all(
+      ['a', 'b', 'c'].map((name) =>
+        request.run(name, () =>
+          database.transaction(async () => {
+            await Promise.resolve()
+            return request.getStore()
+          }),
+        ),
+      ),
+    )
+    expect(seen).toEqual(['a', 'b', 'c'])
+  })
+
+  it('lets relays and settles through, whoever runs them', async () => {
+    const broker = await openBroker({ file })
+    closing.push(() => broker.close(soon()))
+    const sending = await database.transaction(() => [
+      send(broker.sender('relay'), envelopes(['a'])),
+    ])
+    expect(words(await (sending[0] as Promise<never>))).toEqual(['confirmed'])
+  })
+})
