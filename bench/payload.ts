@@ -29,13 +29,13 @@ function unpadded(number: number): Order {
 }
 
 /** The `number`th order; orders of `CUSTOMERS` customers take turns. */
-export function makeOrder(number: number): Order {
+function makeOrder(number: number): Order {
   const order = unpadded(number)
   return { ...order, note: 'x'.repeat(BYTES - JSON.stringify(order).length) }
 }
 
 /** The first `count` orders, made before the clock starts. */
-export function makeOrders(count: number): readonly Order[] {
+function makeOrders(count: number): readonly Order[] {
   return Array.from({ length: count }, (_, number) => makeOrder(number))
 }
 

@@ -1,7 +1,7 @@
 import { HoldfastError, shown } from './errors.ts'
 
 /** Longest derived name any of the brokers takes, in bytes. */
-export const LONGEST_NAME = 249
+const LONGEST_NAME = 249
 
 const topicPattern = /^[A-Za-z0-9._-]+$/
 const groupPattern = /^[A-Za-z0-9_-]+$/

@@ -21,7 +21,7 @@ import type { Finding, Topology } from '../../src/contract/topology.ts'
 type Purpose = 'publish' | 'relay' | 'settle'
 
 /** What a scripted broker is like where a test does not say otherwise. */
-export const plainCapabilities: Capabilities = {
+const plainCapabilities: Capabilities = {
   ordering: ['key', 'partition', 'none'],
   keyRunsInOneSend: false,
   retryDelay: 'none',
