@@ -154,7 +154,7 @@ const attemptTable: Table = {
 }
 
 /** Tables of each part that can be in a database by itself. */
-const outboxTables: readonly Table[] = [
+export const outboxTables: readonly Table[] = [
   metaTable,
   leaseTable,
   contenderTable,
@@ -162,4 +162,4 @@ const outboxTables: readonly Table[] = [
   scheduledTable,
   deadTable,
 ]
-const inboxTables: readonly Table[] = [metaTable, inboxTable, attemptTable]
+export const inboxTables: readonly Table[] = [metaTable, inboxTable, attemptTable]
