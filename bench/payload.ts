@@ -35,7 +35,7 @@ function makeOrder(number: number): Order {
 }
 
 /** The first `count` orders, made before the clock starts. */
-function makeOrders(count: number): readonly Order[] {
+export function makeOrders(count: number): readonly Order[] {
   return Array.from({ length: count }, (_, number) => makeOrder(number))
 }
 
