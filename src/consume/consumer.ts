@@ -136,12 +136,17 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
     )
   }
 
-  #settle({ breaker, settler, terms }: Parts, slice: readonly Held[], generation: number): void {
+  #settle(
+    { breaker, settler, starts, terms }: Parts,
+    slice: readonly Held[],
+    generation: number,
+  ): void {
     const { random } = this.#settings
     for (const held of slice) {
       const outcome = held.outcome ?? DEFERRED
       held.breakerOpen = breaker !== null && breaker.state !== 'closed'
       settler.settle(held, decide(outcome, held, terms, random))
+      starts?.ended(held)
       if (breaker !== null) tellBreaker(breaker, outcome, generation)
     }
   }
@@ -153,6 +158,7 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
     const left = slice.filter(({ place }) => place === 'running')
     for (const held of left) held.outcome = { kind: 'unavailable', error }
     this.#settle(parts, left, -1)
+    for (const held of slice) parts.starts?.ended(held)
   }
 
   #start(withinMs: number): Promise<void> {

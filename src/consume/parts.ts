@@ -88,7 +88,7 @@ export class Parts {
     this.lanes = new Lanes(clock, this.#limits, () => this.pump.schedule())
     this.holdings = new Holdings(this.lanes)
     this.dispatcher = this.#newDispatcher()
-    this.starts = attempts === null ? null : new Starts(attempts)
+    this.starts = attempts === null ? null : new Starts(attempts, settings.retry.attempts)
     this.breaker = this.#newBreaker()
     this.settler = this.#newSettler()
     this.intake = this.#newIntake()
@@ -240,7 +240,9 @@ export class Parts {
       for (const held of execution.together) tellStuck(held, execution, group, clock.now(), emit)
     }
     const execution = { clock, timeoutMs: handlerTimeoutMs, watch: this.#watch, onStuck }
-    const handling = { call, crash, group, attempts: retry.attempts, publications, execution }
+    const { attempts } = retry
+    const isTimed = (): boolean => emit.wants('message.done')
+    const handling = { call, crash, group, attempts, publications, execution, isTimed }
     const handle = batch === null ? handleEach : handleBatch
     return (tx, fresh) => handle(fresh, tx, handling)
   }
