@@ -1,28 +1,23 @@
-/** Writes its items, resuming where the database says it stopped, and ends. */
+/** Writes its items, resuming where the database says it stopped, and ends; earlier when it is told to. */
 import { setTimeout as wait } from 'node:timers/promises'
 
-import { isHoldfastError, PublishRefusedError } from '../../src/contract/errors.ts'
+import { isHoldfastError } from '../../src/contract/errors.ts'
 import { ReliablePublisher } from '../../src/publish/publisher.ts'
 import { sqlite } from '../../adapters/sqlite/broker.ts'
 import { openDatabase, type SqliteDatabase } from '../../adapters/sqlite/database.ts'
 import { sqliteOutbox } from '../../adapters/sqlite/outbox.ts'
 import type { SqliteTransaction } from '../../adapters/sqlite/transaction.ts'
-import type { Facts } from '../conformance/checker/history.ts'
 import { childMain, type Duty } from './rig/child-main.ts'
 import { crashing } from './rig/crash.ts'
-import { GROUP, headersOf, itemHash, messageId, Orders, TOPIC, type Item } from './rig/goods.ts'
+import { GROUP, headersOf, messageId, Orders, TOPIC, type Item } from './rig/goods.ts'
 import type { Journal } from './rig/journal.ts'
+import { factsOf, publishOne } from './rig/publishing.ts'
 import { INSERT_ORDER, LAST_ORDERS } from './rig/tables.ts'
 import type { WriterTask } from './rig/task.ts'
 
 type Publisher = ReliablePublisher<SqliteTransaction>
 
 const CLOSE_MS = 20_000
-
-function factsOf(item: Item): Facts & { readonly msgId: string } {
-  const { producer, key, n } = item
-  return { producer, key, n, msgId: messageId(item), hash: itemHash(item) }
-}
 
 function itemOf(task: WriterTask, producer: string, key: string, n: number): Item {
   const isLarge = task.oversize.includes(`${producer}-${key}-${n}`)
@@ -49,9 +44,15 @@ class Enqueuer {
   readonly #journal: Journal
   readonly #database: SqliteDatabase
   readonly #publisher: Publisher
+  readonly #stop: AbortSignal
   #transactions = 0
 
-  constructor({ task, journal }: Duty<'writer'>, database: SqliteDatabase, publisher: Publisher) {
+  constructor(
+    { task, journal, stop }: Duty<'writer'>,
+    database: SqliteDatabase,
+    publisher: Publisher,
+  ) {
+    this.#stop = stop
     this.#task = task
     this.#journal = journal
     this.#database = database
@@ -60,7 +61,7 @@ class Enqueuer {
 
   async run(items: readonly Item[]): Promise<void> {
     const { perTransaction, pauseMs, rollBackEvery } = this.#task
-    for (let from = 0; from < items.length; from += perTransaction) {
+    for (let from = 0; from < items.length && !this.#stop.aborted; from += perTransaction) {
       await this.#insist(items.slice(from, from + perTransaction))
       if (rollBackEvery > 0 && this.#transactions % rollBackEvery === 0) await this.#rollBack()
       if (pauseMs > 0) await wait(pauseMs)
@@ -115,39 +116,19 @@ class Enqueuer {
 }
 
 /** Straight to the broker, each key's next item after the confirm of the one before. */
-async function publishAll({ task, journal }: Duty<'writer'>, publisher: Publisher): Promise<void> {
-  const { keys, each, producer, pauseMs } = task
+async function publishAll(
+  { task, journal, stop }: Duty<'writer'>,
+  publisher: Publisher,
+): Promise<void> {
+  const { keys, each, producer, pauseMs, deadlineMs } = task
   const publishKey = async (key: string): Promise<void> => {
-    for (let n = 0; n < each; n++) {
+    for (let n = 0; n < each && !stop.aborted; n++) {
       const item = itemOf(task, producer, key, n)
-      while (!(await publishOne(item, task, journal, publisher)));
+      while (!(await publishOne(item, deadlineMs, journal, publisher)));
       if (pauseMs > 0) await wait(pauseMs)
     }
   }
   await Promise.all(keys.map(publishKey))
-}
-
-/** False when it certainly is not stored. */
-async function publishOne(
-  item: Item,
-  { deadlineMs }: WriterTask,
-  journal: Journal,
-  publisher: Publisher,
-): Promise<boolean> {
-  const facts = factsOf(item)
-  journal.write('publish', 'invoke', facts)
-  try {
-    const options = { id: facts.msgId, headers: headersOf(item), deadlineMs }
-    await publisher.publish(Orders, item, options)
-    journal.write('publish', 'ok', facts)
-    return true
-  } catch (error) {
-    const phase = error instanceof PublishRefusedError ? 'fail' : 'info'
-    const { name } = error as Error
-    const outcome = isHoldfastError(error) ? error.code : 'unexpected'
-    journal.write('publish', phase, { ...facts, errClass: name, outcome })
-    return false
-  }
 }
 
 async function write(duty: Duty<'writer'>): Promise<void> {

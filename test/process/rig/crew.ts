@@ -16,7 +16,7 @@ export interface WorkerOptions {
 }
 
 /** Roles that end by themselves. */
-const mortal: ReadonlySet<Task['role']> = new Set(['writer', 'lock'])
+const mortal: ReadonlySet<Task['role']> = new Set(['writer', 'lock', 'away'])
 
 /** A process that is started again when it was killed. */
 export class Worker {
@@ -53,6 +53,11 @@ export class Worker {
 
   get isAlive(): boolean {
     return this.life.exit === null
+  }
+
+  /** Neither dead nor being born, unless it is to stay dead. */
+  get isSettled(): boolean {
+    return this.isAlive || this.#options.restart === false
   }
 
   /** Lives that ended by SIGKILL, of ours or its own. */

@@ -1,10 +1,7 @@
 import { allFine } from './goods.ts'
-import type { TaskOf } from './task.ts'
+import type { Role, TaskOf } from './task.ts'
 
-type JobOf<R extends 'writer' | 'relay' | 'consumer' | 'lock'> = Omit<
-  TaskOf<R>,
-  'proc' | 'crash' | 'paths'
->
+type JobOf<R extends Role> = Omit<TaskOf<R>, 'proc' | 'crash' | 'paths'>
 
 /** Names of that many keys. */
 export function keys(count: number): readonly string[] {

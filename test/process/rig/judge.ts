@@ -28,7 +28,7 @@ export async function judge(run: Run, expected: Expectations & Extras): Promise<
       inbox: true,
       groups: [GROUP],
       permanentReasons,
-      residue: reader.residue(),
+      residue: reader.residue(run.workers.some(({ deaths }) => deaths > 0)),
       ...(fates === undefined && oversize === undefined
         ? {}
         : { poison: poisonOf(entries, fates, oversize) }),

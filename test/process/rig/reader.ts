@@ -59,15 +59,15 @@ export class Reader {
     return new Map(rows(this.#app, ORDERS).map((row) => [String(row['msg_id']), String(row['tx'])]))
   }
 
-  /** Nobody holds a lease, no row is left. */
-  residue(): Readonly<Record<string, number>> {
+  /** No row is left, and nobody holds a lease. A process that was killed could not give its leases back. */
+  residue(killed: boolean): Readonly<Record<string, number>> {
     const files = this.isOneFile ? [this.#app] : [this.#app, this.#broker]
     const count = (sql: string): number =>
       files.reduce((sum, file) => sum + rows(file, sql).length, 0)
     return {
       'outbox rows': this.pending().length,
       'waiting messages': this.waiting().length,
-      leases: count(LEASED),
+      leases: killed ? 0 : count(LEASED),
     }
   }
 

@@ -64,20 +64,33 @@ export class Run {
     return mine.reduce((sum, { value = 0 }) => sum + value, 0)
   }
 
+  /** Fails when a process ended that should not have. */
+  assertNoTrouble(): void {
+    for (const { trouble } of this.workers) if (trouble !== null) assert.fail(trouble)
+  }
+
   /** Waits for a condition; fails at once when a process ended that should not have. */
   async until(what: string, limitMs: number, condition: () => boolean): Promise<void> {
     const giveUpAt = performance.now() + limitMs
     while (!condition()) {
-      this.#assertNoTrouble()
+      this.assertNoTrouble()
       assert.ok(performance.now() < giveUpAt, `not within ${limitMs} ms: ${what}`)
       await wait(LOOK_MS)
     }
-    this.#assertNoTrouble()
+    this.assertNoTrouble()
+  }
+
+  /** Writers end with what they have begun. */
+  async finishWriting(): Promise<void> {
+    const writing = this.#writers.filter(({ finished }) => !finished)
+    await Promise.all(writing.map((writer) => writer.stop()))
+    this.assertNoTrouble()
   }
 
   /** Everything is written, relayed, handled and settled. */
   drained(limitMs: number): Promise<void> {
     const isDrained = (): boolean =>
+      this.workers.every((worker) => worker.finished || worker.isSettled) &&
       this.#writers.every(({ finished }) => finished) &&
       this.reader.pending().length === 0 &&
       this.reader.waiting().length === 0
@@ -95,7 +108,7 @@ export class Run {
         .map(nameOf)
         .join(', ')
     if ((await Promise.race([stops, late])) === 'late') assert.fail(`did not end: ${names()}`)
-    this.#assertNoTrouble()
+    this.assertNoTrouble()
   }
 
   /** Ends every process, then judges what is left; throws when anything is wrong. */
@@ -115,10 +128,6 @@ export class Run {
 
   get #writers(): readonly Worker[] {
     return this.workers.filter(({ role }) => role === 'writer')
-  }
-
-  #assertNoTrouble(): void {
-    for (const { trouble } of this.workers) if (trouble !== null) assert.fail(trouble)
   }
 }
 

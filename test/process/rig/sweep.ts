@@ -68,6 +68,8 @@ const oversize = [0, 1, 2, 3, 4].map((key) => `w-k${key}-3`)
 
 /** Kills the process at the point, starts it again, and holds the run to all properties. */
 export function strike({ spot, visit, layout, seed }: Strike): Promise<void> {
+  // Enough for a later visit to come, also when a slow machine puts much into one step.
+  const each = 12 * visit
   const fates = { seed, permanent: 0.12, transient: 0.12, killer: null }
   const crash: CrashPlan = { point: spot.point, visit, action: 'kill' }
   return inRun({ layout }, async (run) => {
@@ -78,7 +80,7 @@ export function strike({ spot, visit, layout, seed }: Strike): Promise<void> {
     const optionsOf = (name: Spot['in']): { crash: CrashPlan; onDeath: typeof onDeath } | object =>
       spot.in === name ? { crash, onDeath } : {}
     const workers = {
-      writer: run.worker('writer', writer({ each: 12, oversize }), optionsOf('writer')),
+      writer: run.worker('writer', writer({ each, oversize }), optionsOf('writer')),
       relay: run.worker('relay', relay({ batchSize: 8 }), optionsOf('relay')),
       consumer: run.worker('consumer', consumer({ fates, held: HELD }), optionsOf('consumer')),
     }
@@ -94,7 +96,14 @@ export function strike({ spot, visit, layout, seed }: Strike): Promise<void> {
       attemptLimit: 4,
       drainedWithinMs: LIMIT_MS,
       duplicates: predicted.size + lost + (spot.in === 'consumer' ? HELD : 0),
-      demands: { published: 91, delivered: 91, killed: 1, faults: 1, refused: 1, dead: 6 },
+      demands: {
+        published: 8 * each,
+        delivered: 8 * each - oversize.length,
+        killed: 1,
+        faults: 1,
+        refused: 1,
+        dead: oversize.length + 1,
+      },
     })
   })
 }

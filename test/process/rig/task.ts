@@ -85,8 +85,20 @@ export interface LockTask extends Common {
   readonly seed: number
 }
 
+/** A whole application in one process whose broker goes away and comes back. */
+export interface AwayTask extends Common {
+  readonly role: 'away'
+  readonly warmUpMs: number
+  readonly awayMs: number
+  /** Messages offered, half of them straight to the broker and half through the outbox. */
+  readonly perSecond: number
+  readonly padBytes: number
+  /** Messages the publisher may have outstanding. */
+  readonly buffer: number
+}
+
 /** What a child process has to do. */
-export type Task = WriterTask | RelayTask | ConsumerTask | LockTask
+export type Task = WriterTask | RelayTask | ConsumerTask | LockTask | AwayTask
 
 /** Name of a process's kind. */
 export type Role = Task['role']
