@@ -2,7 +2,7 @@ import { ClosedError } from '../contract/errors.ts'
 import type { Headers } from '../contract/message.ts'
 import type { Topic } from '../contract/topic.ts'
 import type { PublishOptions } from '../send/seal.ts'
-import type { Execution } from './execution.ts'
+import { Execution, type ExecutionOptions } from './execution.ts'
 import type { Held } from './held.ts'
 import type { Message } from './message.ts'
 import type { Publications } from './publications.ts'
@@ -49,39 +49,62 @@ export type WithTransaction<Context, Tx> = [Tx] extends [never]
   ? Context
   : Context & { readonly tx: Tx }
 
-/** Shared by both kinds; every part is made when it is read. */
-class ExecutionContext implements CommonContext {
+/** What all contexts of a consumer share. */
+export interface ContextOptions {
   readonly group: string
-  readonly #execution: Execution
-  readonly #publications: Publications
-  readonly #origin: readonly Held[]
-  readonly #tx: unknown
+  readonly publications: Publications
+  readonly execution: ExecutionOptions
+}
 
-  constructor(
-    group: string,
-    execution: Execution,
-    publications: Publications,
-    origin: readonly Held[],
-    tx: unknown,
-  ) {
-    this.group = group
-    this.#execution = execution
-    this.#publications = publications
-    this.#origin = origin
+/**
+ * Shared by both kinds; every part is made when it is needed. A synchronous handler that reads none
+ * of it never has an execution.
+ */
+export class ExecutionContext implements CommonContext {
+  readonly #together: readonly Held[]
+  readonly #tx: unknown
+  readonly #options: ContextOptions
+  #execution: Execution | null = null
+  #isOver = false
+
+  constructor(together: readonly Held[], tx: unknown, options: ContextOptions) {
+    this.#together = together
     this.#tx = tx
+    this.#options = options
+  }
+
+  /** The run of the handler that has this context. */
+  static executionOf(context: ExecutionContext): Execution {
+    if (context.#execution === null) {
+      context.#execution = new Execution(context.#together, context.#options.execution)
+      for (const held of context.#together) held.execution = context.#execution
+      if (context.#isOver) context.#execution.end()
+    }
+    return context.#execution
+  }
+
+  /** The handler has ended; returns its execution when it needed one. */
+  static end(context: ExecutionContext): Execution | null {
+    context.#isOver = true
+    context.#execution?.end()
+    return context.#execution
+  }
+
+  get group(): string {
+    return this.#options.group
   }
 
   get signal(): AbortSignal {
-    return this.#execution.signal
+    return ExecutionContext.executionOf(this).signal
   }
 
   get deadlineMs(): number {
-    return this.#execution.leftMs
+    return ExecutionContext.executionOf(this).leftMs
   }
 
   /** Not for a handler that outlived its deadline: its transaction is rolled back by then. */
   get tx(): unknown {
-    if (this.#execution.over) throw new ClosedError('the transaction of this handler')
+    this.#assertNotOver('the transaction of this handler')
     return this.#tx
   }
 
@@ -95,10 +118,14 @@ class ExecutionContext implements CommonContext {
     payload: In,
     options?: ProduceOptions,
   ): Promise<{ readonly id: string }> {
-    const execution = this.#execution
-    if (execution.over) throw new ClosedError('the context of this handler')
-    const publication = (execution.publication ??= this.#publications.open(this.#origin))
-    return { id: publication.add(topic, payload, options) }
+    this.#assertNotOver('the context of this handler')
+    const execution = ExecutionContext.executionOf(this)
+    execution.publication ??= this.#options.publications.open(this.#together)
+    return { id: execution.publication.add(topic, payload, options) }
+  }
+
+  #assertNotOver(what: string): void {
+    if (this.#isOver || this.#execution?.timedOut === true) throw new ClosedError(what)
   }
 }
 
@@ -106,15 +133,8 @@ class ExecutionContext implements CommonContext {
 export class MessageContext extends ExecutionContext implements HandlerContext {
   readonly message: Message
 
-  constructor(
-    message: Message,
-    group: string,
-    execution: Execution,
-    publications: Publications,
-    origin: readonly Held[],
-    tx: unknown,
-  ) {
-    super(group, execution, publications, origin, tx)
+  constructor(message: Message, together: readonly Held[], tx: unknown, options: ContextOptions) {
+    super(together, tx, options)
     this.message = message
   }
 
@@ -142,6 +162,3 @@ export class MessageContext extends ExecutionContext implements HandlerContext {
     return this.message.redelivered
   }
 }
-
-/** The context of a batch. */
-export class SharedContext extends ExecutionContext implements BatchContext {}

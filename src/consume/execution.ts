@@ -49,11 +49,6 @@ export class Execution extends Watched {
     return this.#ended
   }
 
-  /** Nothing the handler does counts any more: it has ended, or its deadline has passed. */
-  get over(): boolean {
-    return this.#ended || this.timedOut
-  }
-
   /** The handler was told to give up. */
   get aborted(): boolean {
     return this.#reason !== null

@@ -1,8 +1,8 @@
 import { shown } from '../contract/errors.ts'
-import { SharedContext } from './context.ts'
+import { ExecutionContext } from './context.ts'
 import type { Execution } from './execution.ts'
 import { asError } from './failure.ts'
-import { begin, type HandlingOptions } from './handle.ts'
+import type { HandlingOptions } from './handle.ts'
 import type { Held } from './held.ts'
 import type { Lane } from './lanes.ts'
 import type { Message, ReceivedMessage } from './message.ts'
@@ -27,13 +27,13 @@ export async function handleBatch(
 ): Promise<void> {
   const batch = fresh.filter((held) => isWithin(held, options.attempts))
   if (batch.length === 0) return
-  const { group, publications } = options
-  const execution = begin(batch, options)
   const messages = batch.map(({ message, attempt }) =>
     Object.assign(message as ReceivedMessage, { attempt }),
   )
-  const context = new SharedContext(group, execution, publications, batch, tx)
-  const outcome = await runHandler(messages, context, execution, options)
+  for (const held of batch) held.startCounted = false
+  const context = new ExecutionContext(batch, tx, options)
+  const execution = ExecutionContext.executionOf(context)
+  const outcome = await runHandler(messages, context, options)
   if (outcome.kind === 'done') {
     spread(batch, execution, tx)
     return store(batch, execution, tx, options)

@@ -1,19 +1,16 @@
-import { MessageContext } from './context.ts'
-import { Execution, type ExecutionOptions } from './execution.ts'
+import { type ContextOptions, ExecutionContext, MessageContext } from './context.ts'
 import type { Held } from './held.ts'
 import type { ReceivedMessage } from './message.ts'
 import { EXHAUSTED, type Outcome } from './outcome.ts'
-import type { Publications } from './publications.ts'
 import { type RunOptions, runHandler } from './run-handler.ts'
-import { after, type Eventually } from './value-or-promise.ts'
+import type { Eventually } from './value-or-promise.ts'
 
 /** What handling needs. */
-export interface HandlingOptions extends RunOptions {
-  readonly group: string
+export interface HandlingOptions extends RunOptions, ContextOptions {
   /** Tries in all. */
   readonly attempts: number
-  readonly publications: Publications
-  readonly execution: ExecutionOptions
+  /** Somebody wants to know how long handlers take. */
+  readonly isTimed: () => boolean
 }
 
 /**
@@ -46,36 +43,25 @@ function handleOne(
   }
   const message = held.message as ReceivedMessage
   message.attempt = held.attempt
-  const execution = begin(one, options)
-  const { group, publications } = options
-  const context = new MessageContext(message, group, execution, publications, one, tx)
-  const outcome = runHandler(message.payload, context, execution, options)
-  const end = conclude(one, execution, tx, options, outcome)
-  return end instanceof Promise ? end : undefined
-}
-
-/** Opens an execution shared by these messages. */
-export function begin(together: readonly Held[], options: HandlingOptions): Execution {
-  const execution = new Execution(together, options.execution)
-  for (const held of together) {
-    held.execution = execution
-    held.startCounted = false
-  }
-  return execution
+  held.startCounted = false
+  const context = new MessageContext(message, one, tx, options)
+  if (options.isTimed()) ExecutionContext.executionOf(context)
+  const outcome = runHandler(message.payload, context, options)
+  if (outcome instanceof Promise) return outcome.then((late) => conclude(one, tx, options, late))
+  return conclude(one, tx, options, outcome)
 }
 
 /** Writes the outcome; what a handler published is stored before its messages count as done. */
 function conclude(
   one: readonly Held[],
-  execution: Execution,
   tx: unknown,
   { publications }: HandlingOptions,
-  ended: Eventually<Outcome>,
-): Eventually<void> {
-  return after(ended, (outcome) => {
-    for (const held of one) held.outcome = outcome
-    const { publication } = execution
-    if (publication === null || outcome.kind !== 'done') return undefined
-    return publications.separate ? publications.store(one, execution, tx) : undefined
-  })
+  outcome: Outcome,
+): Promise<void> | undefined {
+  const held = one[0] as Held
+  held.outcome = outcome
+  const { execution } = held
+  if (execution === null || execution.publication === null) return undefined
+  if (outcome.kind !== 'done' || !publications.separate) return undefined
+  return publications.store(one, execution, tx)
 }

@@ -1,5 +1,5 @@
 import type { CrashPoints } from '../contract/crash-points.ts'
-import type { Execution } from './execution.ts'
+import { ExecutionContext } from './context.ts'
 import { asError, isStoreAway } from './failure.ts'
 import type { Call } from './middleware.ts'
 import { ABORTED, DONE, type Outcome } from './outcome.ts'
@@ -19,45 +19,45 @@ export interface RunOptions {
  */
 export function runHandler(
   input: unknown,
-  context: unknown,
-  execution: Execution,
+  context: ExecutionContext,
   options: RunOptions,
 ): Eventually<Outcome> {
   let result: unknown
+  let isLater: boolean
   try {
     result = options.call(input as never, context as never)
+    isLater = isThenable(result)
   } catch (thrown) {
-    return threw(thrown, execution, options)
+    return threw(thrown, context, options)
   }
-  if (isThenable(result)) return awaited(result, execution, options)
-  return returned(result, execution)
+  return isLater ? awaited(result, context, options) : returned(result, context)
 }
 
 function awaited(
-  result: PromiseLike<unknown>,
-  execution: Execution,
+  result: unknown,
+  context: ExecutionContext,
   options: RunOptions,
 ): Promise<Outcome> {
   return new Promise((resolve) => {
-    execution.begin((error) => resolve({ kind: 'failed', error }))
+    ExecutionContext.executionOf(context).begin((error) => resolve({ kind: 'failed', error }))
     // Resolving once more after the timeout does nothing: the first outcome counts.
-    result.then(
-      (value) => resolve(returned(value, execution)),
-      (thrown: unknown) => resolve(threw(thrown, execution, options)),
+    Promise.resolve(result).then(
+      (value) => resolve(returned(value, context)),
+      (thrown: unknown) => resolve(threw(thrown, context, options)),
     )
   })
 }
 
-function returned(value: unknown, execution: Execution): Outcome {
-  execution.result = value
-  execution.end()
+function returned(value: unknown, context: ExecutionContext): Outcome {
+  const execution = ExecutionContext.end(context)
+  if (execution !== null) execution.result = value
   return DONE
 }
 
-function threw(thrown: unknown, execution: Execution, { crash }: RunOptions): Outcome {
+function threw(thrown: unknown, context: ExecutionContext, { crash }: RunOptions): Outcome {
   crash.at('handler_throw')
-  execution.end()
-  if (execution.aborted) return ABORTED
+  const execution = ExecutionContext.end(context)
+  if (execution?.aborted === true) return ABORTED
   const error = asError(thrown)
   return { kind: isStoreAway(error) ? 'unavailable' : 'failed', error }
 }
