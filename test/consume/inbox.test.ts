@@ -53,6 +53,25 @@ describe('with an inbox', () => {
     await stage.close()
   })
 
+  it('nothing is acknowledged while the commit is not there', async () => {
+    const { stage, database, inbox, effects } = await withInbox()
+    const depths: Promise<number>[] = []
+    const consumer = await stage.started({
+      topic: Orders,
+      inbox,
+      handler: (order, context) => {
+        effect(order, context)
+        depths.push(stage.depth())
+      },
+    })
+    database.faults.failCommits(100)
+    await stage.orders('a1')
+    await stage.clock.run(consumer.close())
+    expect(await Promise.all(depths)).toEqual([1])
+    expect([effects(), await stage.depth()]).toEqual([[], 1])
+    await stage.close()
+  })
+
   it('a second delivery of the same message has no effect and is acknowledged', async () => {
     const { stage, inbox, effects } = await withInbox()
     await stage.started({ topic: Orders, inbox, handler: effect })
