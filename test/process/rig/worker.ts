@@ -21,8 +21,8 @@ export interface Exit {
 
 const TAIL = 4_000
 
-/** The compiled program: Node 20 runs no TypeScript. */
-function program(role: Role): string {
+/** File of a compiled child program: Node 20 runs no TypeScript. */
+export function program(role: Role): string {
   const here = import.meta.url
   const built = process.env['HOLDFAST_DIST'] ?? 'dist'
   const path = here.endsWith('.ts')
