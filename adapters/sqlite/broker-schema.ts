@@ -74,6 +74,10 @@ const inMask = '(? >> bucket) & 1'
 const envelope = 'message_id, time_ms, message_key, meta, body'
 const mine = stillLeased('holdfast_message.queue', 'holdfast_message.bucket')
 
+function oldest(due: string): string {
+  return `SELECT id, ${envelope} FROM holdfast_message WHERE queue = ? AND due_at ${due} ORDER BY id ${limit}`
+}
+
 /** Names of the broker's statements. */
 type BrokerStatement =
   | 'declareTopic'
@@ -129,8 +133,9 @@ export const brokerSql: Readonly<Record<BrokerStatement, string>> = {
   lookRows: `SELECT EXISTS (SELECT 1 FROM holdfast_message WHERE queue = q.id AND due_at IS NULL AND id > ?) AS rows, (SELECT min(due_at) - ${now} FROM holdfast_message WHERE queue = q.id AND due_at IS NOT NULL) AS due_in FROM holdfast_queue q WHERE q.id = ?`,
   /** owner, owner, scope → leases that are mine, that are free, in how many ms the next of others expires */
   lookLeases: `SELECT count(CASE WHEN owner = ? THEN 1 END) AS mine, count(CASE WHEN owner IS NULL OR expires_at <= ${now} THEN 1 END) AS free, min(CASE WHEN owner <> ? THEN expires_at - ${now} END) AS frees_in, (SELECT count(*) FROM holdfast_contender c WHERE c.scope = l.scope AND c.expires_at > ${now}) AS contenders FROM holdfast_lease l WHERE scope = ?`,
-  /** queue */
-  depth: 'SELECT count(*) AS count FROM holdfast_message WHERE queue = ?',
-  /** queue, limit */
-  browse: `SELECT ${envelope} FROM holdfast_message WHERE queue = ? ORDER BY id ${limit}`,
+  /** queue, queue */
+  depth:
+    'SELECT (SELECT count(*) FROM holdfast_message WHERE queue = ? AND due_at IS NULL) + (SELECT count(*) FROM holdfast_message WHERE queue = ? AND due_at IS NOT NULL) AS count',
+  /** queue, limit, queue, limit, limit: the oldest, whether or not they wait for a time */
+  browse: `SELECT * FROM (${oldest('IS NULL')}) UNION ALL SELECT * FROM (${oldest('IS NOT NULL')}) ORDER BY id ${limit}`,
 }

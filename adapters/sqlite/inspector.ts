@@ -19,7 +19,7 @@ export class SqliteInspector implements Inspector {
   depth(destination: Destination): Promise<number> {
     return this.#read((file) => {
       const counts = this.#queues(file, destination).map((queue) =>
-        file.reader.get(brokerSql.depth, queue),
+        file.reader.get(brokerSql.depth, queue, queue),
       )
       return counts.reduce((sum, row) => sum + (row?.['count'] as number), 0)
     })
@@ -28,7 +28,7 @@ export class SqliteInspector implements Inspector {
   browse(destination: Destination, limit: number): Promise<readonly Envelope[]> {
     return this.#read((file) => {
       const found = this.#queues(file, destination).flatMap((queue) =>
-        file.reader.all(brokerSql.browse, queue, limit),
+        file.reader.all(brokerSql.browse, queue, limit, queue, limit, limit),
       )
       const rows = found.slice(0, limit) as unknown as EnvelopeRow[]
       return rows.map((row) => this.#rows.envelope(row, destination, null))

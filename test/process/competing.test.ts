@@ -40,9 +40,14 @@ describe('several processes on one file', () => {
     await inRun({ layout: 'one file' }, async (run) => {
       run.worker('writer', writer({ each: 20 }))
       run.worker('relay', relay({ leaseMs: 5_000 }))
-      const job = consumer({ handlerMs: 5 })
+      const job = consumer({ handlerMs: 50 })
       const doomed = run.worker('doomed', job, { restart: false })
-      await run.until('the consumer at work', LIMIT_MS, () => run.metric('message.done') >= 30)
+      const done = (): number => run.metric('message.done')
+      await run.until(
+        'the consumer in the middle of its work',
+        LIMIT_MS,
+        () => done() >= 30 && deliveredTo(run, 'doomed.0') - done() >= 4,
+      )
       doomed.life.kill()
       await doomed.life.ended
       const finished = new Set(run.reader.effects().map(({ delivery = '' }) => rowOf(delivery)))

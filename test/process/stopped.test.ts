@@ -1,6 +1,8 @@
+import assert from 'node:assert/strict'
 import { describe, it } from 'vitest'
 
 import type { Worker } from './rig/crew.ts'
+import { confirmedAndThere, publishedAgain } from './rig/judge.ts'
 import { consumer, relay, writer } from './rig/jobs.ts'
 import { inRun, type Run } from './rig/run.ts'
 
@@ -35,6 +37,27 @@ describe('a process that stands still for twice its lease', () => {
       await run.until('the relay that slept to be fenced', LIMIT_MS, isFenced)
       await run.drained(LIMIT_MS)
       await run.verdict({ demands: { published: 320, delivered: 321, duplicates: 1, faults: 1 } })
+    })
+  })
+
+  it('sends nothing any more that it had read before', async () => {
+    await inRun({}, async (run) => {
+      run.worker('writer', writer({ each: 40 }))
+      const job = relay({ leaseMs: LEASE_MS, batchSize: 20 })
+      const crash = { point: 'after_select', visit: 3, action: 'stop' } as const
+      const sleeper = run.worker('sleeper', job, { crash })
+      run.worker('consumer', consumer({ leaseMs: 10_000 }))
+      const since = await stopsItself(run, sleeper)
+      const unavoidable = confirmedAndThere(run)
+      run.worker('heir', job)
+      const isFree = (): boolean =>
+        performance.now() - since >= 2 * LEASE_MS && run.metric('relay.published', 'heir.0') > 40
+      await run.until('the other relay to go on', LIMIT_MS, isFree)
+      sleeper.life.resume()
+      await run.drained(LIMIT_MS)
+      const again = publishedAgain(run.history.read())
+      assert.deepEqual([...again.keys()].toSorted(), [...unavoidable].toSorted())
+      await run.verdict({ demands: { published: 320, delivered: 320, faults: 1 } })
     })
   })
 

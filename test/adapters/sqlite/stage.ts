@@ -35,19 +35,15 @@ export function context(): BrokerContext & { readonly events: HoldfastEvent[] } 
 /** An open broker with one topic and one group. */
 export async function openBroker(
   options: SqliteBrokerOptions,
-  with_: BrokerContext = context(),
+  around: BrokerContext = context(),
 ): Promise<Broker> {
   const broker = sqlite(options)
-  await broker.open(with_)
+  await broker.open(around)
   await declare(broker, TOPIC, [GROUP])
   return broker
 }
 
-export async function declare(
-  broker: Broker,
-  name: string,
-  groups: readonly string[],
-): Promise<void> {
+async function declare(broker: Broker, name: string, groups: readonly string[]): Promise<void> {
   const topic = { name, groups, partitions: null, ordering: 'key', retryLevelsMs: [] } as const
   await broker.provision({ topics: [topic] }, 'create')
 }
@@ -151,7 +147,7 @@ export async function until(holds: () => boolean | Promise<boolean>, what: strin
   }
 }
 
-export function pause(ms: number): Promise<void> {
+function pause(ms: number): Promise<void> {
   return new Promise((resolve) => systemClock.after(ms, resolve))
 }
 

@@ -118,3 +118,12 @@ export function publishedAgain(entries: readonly Entry[]): ReadonlyMap<string, n
   const again = [...found].filter(([, all]) => all.size > 1)
   return new Map(again.map(([id, all]) => [id, all.size - 1]))
 }
+
+/** What the next relay will publish again, while none is at work: the broker has it, and the outbox too. */
+export function confirmedAndThere({ reader, history }: Run): ReadonlySet<string> {
+  // In this order: what leaves the first list meanwhile is in the second.
+  const waiting = reader.waiting()
+  const delivered = history.read().flatMap(({ op, msgId }) => (op === 'deliver' ? [msgId] : []))
+  const stored = new Set<string | undefined>([...waiting, ...delivered])
+  return new Set(reader.pending().filter((id) => stored.has(id)))
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 
 import type { CrashPoint } from '../../../src/contract/crash-points.ts'
 import type { Layout } from './files.ts'
-import { publishedAgain } from './judge.ts'
+import { confirmedAndThere, publishedAgain } from './judge.ts'
 import { consumer, relay, writer } from './jobs.ts'
 import { inRun, type Run } from './run.ts'
 import type { CrashPlan } from './task.ts'
@@ -113,15 +113,6 @@ async function shutDown(run: Run): Promise<void> {
   const relay = run.workers.find(({ role }) => role === 'relay')
   await run.until('the relay at work', LIMIT_MS, () => run.metric('relay.published') > 0)
   relay?.life.stop()
-}
-
-/** What the relay will publish again: the broker has it, and the outbox too. */
-function confirmedAndThere({ reader, history }: Run): ReadonlySet<string> {
-  // In this order: what leaves the first list meanwhile is in the second.
-  const waiting = reader.waiting()
-  const delivered = history.read().flatMap(({ op, msgId }) => (op === 'deliver' ? [msgId] : []))
-  const stored = new Set<string | undefined>([...waiting, ...delivered])
-  return new Set(reader.pending().filter((id) => stored.has(id)))
 }
 
 /** The same messages, each exactly once more: unavoidable, and no more than that. */

@@ -125,6 +125,23 @@ const contents: readonly (readonly [
   ['a body of 1 MiB', [takesMebibyte], (topic) => draft(topic, { body: bigBody() })],
 ]
 
+/** A long retry, then a short one of another message; in time: there was time for the short one. */
+async function shortAfterLong(
+  stage: Stage,
+): Promise<{ readonly bodies: readonly string[]; readonly inTime: boolean }> {
+  const { topic, connection, listener } = await firstOf(stage, (name) =>
+    draft(name, { body: 'long' }),
+  )
+  const longMs = stage.shortRetryMs * 3
+  const askedAt = stage.clock.now()
+  await retry(connection, listener, listener.received[0]!, longMs)
+  await connection.confirmed([draft(topic, { body: 'short' })])
+  await retry(connection, listener, await nth(stage, listener, 2), stage.shortRetryMs)
+  const inTime = stage.clock.now() - askedAt < longMs - stage.shortRetryMs * 1.5
+  await nth(stage, listener, 4)
+  return { bodies: listener.bodies, inTime }
+}
+
 /** Retries and dead letters: later, counted, and unchanged. */
 export const retryingCases: readonly Case<BrokerHarness>[] = [
   brokerCase('never delivers a retry early', [delayedRetry], async (stage) => {
@@ -140,14 +157,13 @@ export const retryingCases: readonly Case<BrokerHarness>[] = [
   }),
 
   brokerCase('does not make a short retry wait for a long one', [delayedRetry], async (stage) => {
-    const { topic, connection, listener } = await firstOf(stage, (name) =>
-      draft(name, { body: 'long' }),
-    )
-    await retry(connection, listener, listener.received[0]!, stage.shortRetryMs * 3)
-    await connection.confirmed([draft(topic, { body: 'short' })])
-    await retry(connection, listener, await nth(stage, listener, 2), stage.shortRetryMs)
-    await nth(stage, listener, 4)
-    assert.deepEqual(listener.bodies, ['long', 'short', 'short', 'long'])
+    // On a machine so busy that the long delay was over before the short one began, order says nothing.
+    for (let tries = 5; ; tries--) {
+      const { bodies, inTime } = await shortAfterLong(stage)
+      assert.deepEqual(bodies.toSorted(), ['long', 'long', 'short', 'short'])
+      if (inTime) return assert.deepEqual(bodies, ['long', 'short', 'short', 'long'])
+      assert.ok(tries > 1, 'the machine was too busy to tell, five times')
+    }
   }),
 
   brokerCase(

@@ -179,7 +179,7 @@ export const publishingCases: readonly Case<BrokerHarness>[] = [
       await publisher.publish(items, { key: 'before', n: 0 })
       const heal = await scene.fault('neverWrite')(items.name)
       scene.afterwards(heal)
-      const late = publisher.publish(items, { key: 'never', n: 0 }, { deadlineMs: 150 })
+      const late = publisher.publish(items, { key: 'never', n: 0 }, { deadlineMs: 1_500 })
       await assert.rejects(
         scene.within('publish()', late),
         (error) => error instanceof PublishRefusedError && error.code === 'not-sent',

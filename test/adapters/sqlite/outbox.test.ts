@@ -1,0 +1,289 @@
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+
+import {
+  fromBetterSqlite3,
+  fromNodeSqlite,
+  openDatabase,
+  sqliteInbox,
+  sqliteOutbox,
+  type SqliteOutboxOptions,
+  type UserConnection,
+} from '../../../adapters/sqlite/index.ts'
+import { outboxStatements } from '../../../adapters/sql/outbox.ts'
+import { dialect } from '../../../adapters/sqlite/dialect.ts'
+import type { CrashPoint } from '../../../src/contract/crash-points.ts'
+import type { Lease } from '../../../src/contract/store.ts'
+import { availableDrivers, scratch } from './scratch.ts'
+import { context, rejection, rowsFor, until } from './stage.ts'
+
+const folder = scratch()
+afterAll(() => folder.remove())
+let files = 0
+const NO_SKIP = { ids: [], keyHashes: [], topics: [] }
+type Outbox = ReturnType<typeof sqliteOutbox>
+
+const closing: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close()
+})
+
+async function outboxOn(
+  file: string,
+  options: Partial<SqliteOutboxOptions> = {},
+  around = context(),
+): Promise<Outbox> {
+  const outbox = sqliteOutbox({ file, ...options })
+  await outbox.open(around)
+  closing.push(() => outbox.close())
+  return outbox
+}
+
+async function leases(outbox: Outbox, owner = 'relay'): Promise<readonly Lease[]> {
+  return (await outbox.lease(owner, 10_000, 60_000)).leases
+}
+
+async function ids(outbox: Outbox): Promise<readonly string[]> {
+  const rows = await outbox.read(await leases(outbox), 10_000, NO_SKIP)
+  return rows.map(({ messageId }) => messageId)
+}
+
+describe.each(await availableDrivers())("the user's own connection of $name", (driver) => {
+  let file: string
+  let outbox: Outbox
+  let connection: UserConnection & { close(): void }
+
+  async function own(path: string): Promise<UserConnection & { close(): void }> {
+    const made =
+      driver.name === 'node:sqlite'
+        ? new (process.getBuiltinModule('node:sqlite').DatabaseSync)(path)
+        : new (await import('better-sqlite3')).default(path)
+    closing.push(async () => made.close())
+    return made as unknown as UserConnection & { close(): void }
+  }
+
+  const wrapped = (one: UserConnection): UserConnection =>
+    driver.name === 'node:sqlite' ? fromNodeSqlite(one) : fromBetterSqlite3(one)
+
+  beforeEach(async () => {
+    file = folder.file(`outbox-${files++}.db`)
+    outbox = await outboxOn(file)
+    connection = await own(file)
+    // What better-sqlite3 opens in WAL mode has NORMAL.
+    connection.exec('PRAGMA synchronous = FULL')
+  })
+
+  it('carries rows in its open transaction', async () => {
+    connection.exec('CREATE TABLE orders (id)')
+    connection.exec('BEGIN IMMEDIATE')
+    connection.prepare('INSERT INTO orders VALUES (1)').run()
+    await outbox.append(wrapped(connection), rowsFor(['a', 'b']))
+    expect(await ids(outbox).catch(({ code }: { code: string }) => code)).toBe('storage-busy')
+    connection.exec('COMMIT')
+    expect(await ids(outbox)).toEqual(['a', 'b'])
+  })
+
+  it('takes rows with it when it rolls back', async () => {
+    connection.exec('BEGIN IMMEDIATE')
+    await outbox.append(connection, rowsFor(['a']))
+    connection.exec('ROLLBACK')
+    expect(await ids(outbox)).toEqual([])
+    connection.exec('BEGIN')
+    await outbox.append(connection, rowsFor(['b']))
+    connection.exec('COMMIT')
+    expect(await ids(outbox)).toEqual(['b'])
+  })
+
+  it('appends in the turn of the call, so that a synchronous transaction holds it', async () => {
+    const appended: Promise<void>[] = []
+    connection.exec('BEGIN')
+    appended.push(outbox.append(connection, rowsFor(['a'])))
+    connection.exec('COMMIT')
+    await Promise.all(appended)
+    expect(await ids(outbox)).toEqual(['a'])
+  })
+
+  it('is refused without an open transaction', async () => {
+    const error = await rejection(outbox.append(connection, rowsFor(['a'])))
+    expect(error.code).toBe('not-a-transaction')
+    expect(error.message).toMatch(/no open transaction: run BEGIN IMMEDIATE/)
+    connection.exec('BEGIN')
+    await outbox.append(connection, rowsFor(['b']))
+    connection.exec('COMMIT')
+    expect((await rejection(outbox.append(connection, rowsFor(['c'])))).code).toBe(
+      'not-a-transaction',
+    )
+    expect(await ids(outbox)).toEqual(['b'])
+  })
+
+  it('is refused on another file, or on none', async () => {
+    for (const path of [folder.file(`outbox-${files++}.db`), ':memory:']) {
+      const other = await own(path)
+      other.exec('BEGIN')
+      const error = await rejection(outbox.append(other, rowsFor(['a'])))
+      expect(error.code).toBe('not-a-transaction')
+      expect(error.message).toMatch(/only on one file they commit together/)
+    }
+  })
+
+  it('is refused when a power loss would take what it commits', async () => {
+    connection.exec('PRAGMA synchronous = NORMAL')
+    connection.exec('BEGIN')
+    const error = await rejection(outbox.append(connection, rowsFor(['a'])))
+    expect(error.code).toBe('option')
+    expect(error.message).toMatch(/synchronous = 1.*run PRAGMA synchronous = FULL/)
+    connection.exec('COMMIT')
+    connection.exec('PRAGMA synchronous = EXTRA')
+    connection.exec('BEGIN')
+    await outbox.append(connection, rowsFor(['b']))
+    connection.exec('COMMIT')
+    expect(await ids(outbox)).toEqual(['b'])
+  })
+
+  it('wakes the relay by the change of the file', async () => {
+    let heard = 0
+    closing.push(async () => stop())
+    const stop = outbox.onAppended(() => heard++)
+    await until(() => heard > 0, 'the first look')
+    const before = heard
+    connection.exec('BEGIN')
+    await outbox.append(connection, rowsFor(['a']))
+    connection.exec('COMMIT')
+    await until(() => heard > before, 'the change')
+  })
+})
+
+describe('an outbox in a SQLite file', () => {
+  it('refuses a transaction on another file', async () => {
+    const outbox = await outboxOn(folder.file(`outbox-${files++}.db`))
+    const other = await openDatabase({ file: folder.file(`outbox-${files++}.db`) })
+    closing.push(() => other.close())
+    const error = await rejection(other.transaction((tx) => outbox.append(tx, rowsFor(['a']))))
+    expect(error.code).toBe('not-a-transaction')
+  })
+
+  it('takes the tx of a handler', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    const inbox = sqliteInbox({ file })
+    await inbox.open(context())
+    closing.push(() => inbox.close())
+    const messages = ['a', 'b'].map((id) => ({ consumer: 'c', id }))
+    await inbox.run(messages, 'each', async (tx, [index]) => {
+      await outbox.append(tx, rowsFor([`from ${messages[index!]?.id}`]))
+      return [index === 0 ? 'failed' : 'done']
+    })
+    expect(await ids(outbox)).toEqual(['from b'])
+  })
+
+  it('keeps its number of buckets while it has rows', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const first = await outboxOn(file, { buckets: 4 })
+    expect((await first.lease('relay', 10_000, 60_000)).buckets).toBe(4)
+    await first.appendAlone(rowsFor(['a']))
+    const error = await rejection(sqliteOutbox({ file, buckets: 8 }).open(context()))
+    expect(error.message).toMatch(/buckets: got 8; allowed: 4, until the outbox.*is empty/)
+    const held = await leases(first)
+    await first.complete(held, await first.read(held, 10, NO_SKIP))
+    const wider = await outboxOn(file, { buckets: 8 })
+    expect((await leases(wider, 'other')).length).toBe(8)
+  })
+
+  it('leaves rows of a later version to a later relay', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    await outbox.appendAlone(rowsFor(['now', 'later']))
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    await database.transaction((tx) => {
+      tx.run("UPDATE holdfast_outbox SET v = 2 WHERE message_id = 'later'")
+    })
+    expect(await ids(outbox)).toEqual(['now'])
+    expect((await outbox.stats()).pending).toBe(2)
+  })
+
+  it('refuses a file that a later version has written', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    await (await outboxOn(file)).close()
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    await database.transaction((tx) => {
+      tx.run("UPDATE holdfast_meta SET value = 99 WHERE name = 'outbox.version'")
+    })
+    const error = await rejection(sqliteOutbox({ file }).open(context()))
+    expect(error.message).toMatch(/outbox tables of version 99.*update holdfast/)
+  })
+
+  it('makes no tables when it is only to verify', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const error = await rejection(sqliteOutbox({ file, schema: 'verify' }).open(context()))
+    expect(error.code).toBe('topology')
+    expect(error.message).toMatch(/no outbox tables.*schema: 'create'/)
+    await outboxOn(file)
+    await outboxOn(file, { schema: 'verify' })
+  })
+
+  it('refuses ids that a database would cut off', async () => {
+    const outbox = await outboxOn(folder.file(`outbox-${files++}.db`))
+    const error = await rejection(outbox.appendAlone(rowsFor(['good', 'a\u0000b'])))
+    expect(error.code).toBe('rejected')
+    expect((await outbox.stats()).pending).toBe(0)
+  })
+
+  it('visits its crash points inside the transactions they are about', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const points: CrashPoint[] = []
+    const crash = { at: (point: CrashPoint): void => void points.push(point) }
+    const outbox = await outboxOn(file, {}, { ...context(), crash })
+    await outbox.appendAlone(rowsFor(['a', 'b']))
+    const held = await leases(outbox)
+    const [a, b] = await outbox.read(held, 10, NO_SKIP)
+    await outbox.complete(held, [a!])
+    await outbox.park(held, [b!], 'no')
+    expect(points).toEqual([
+      'after_insert_before_commit',
+      'after_commit_before_nudge',
+      'during_lease_renew',
+      'during_delete',
+      'during_park',
+    ])
+  })
+
+  it('loses nothing when a crash point throws inside its transaction', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    let failing: CrashPoint | null = null
+    const crash = {
+      at: (point: CrashPoint): void => {
+        if (point === failing) throw new Error(`crash at ${point}`)
+      },
+    }
+    const outbox = await outboxOn(file, {}, { ...context(), crash })
+    await outbox.appendAlone(rowsFor(['a']))
+    const held = await leases(outbox)
+    const rows = await outbox.read(held, 10, NO_SKIP)
+    failing = 'during_delete'
+    await rejection(outbox.complete(held, rows))
+    failing = 'during_park'
+    await rejection(outbox.park(held, rows, 'no'))
+    failing = null
+    expect(await outbox.stats()).toMatchObject({ pending: 1, dead: 0 })
+  })
+
+  it('reads by the primary key alone', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    await outboxOn(file)
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    const sql = outboxStatements(dialect)
+    const plan = (text: string): Promise<string> =>
+      database.transaction((tx) =>
+        tx
+          .all(`EXPLAIN QUERY PLAN ${text}`, ...Array.from(text.matchAll(/\?/g), () => 1))
+          .map(({ detail }) => detail)
+          .join('; '),
+      )
+    const all = { buckets: true, notIds: true, notKeys: true, notTopics: true }
+    expect(await plan(sql.read(all))).not.toMatch(/TEMP B-TREE/)
+    expect(await plan(sql.complete)).toMatch(/SEARCH holdfast_outbox USING INTEGER PRIMARY KEY/)
+    expect(await plan(sql.due)).toMatch(/USING INDEX holdfast_outbox_scheduled_due/)
+  })
+})
