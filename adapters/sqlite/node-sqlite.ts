@@ -20,6 +20,8 @@ function hasIterate(library: typeof import('node:sqlite')): boolean {
   return 'iterate' in library.StatementSync.prototype
 }
 
+const CHANGED = 'SELECT changes() AS changes, last_insert_rowid() AS lastInsertRowid'
+
 class NodeConnection implements Connection {
   readonly #database: DatabaseSync
 
@@ -32,7 +34,7 @@ class NodeConnection implements Connection {
     const statement = this.#database.prepare(sql)
     if (!exact) return statement as unknown as Statement
     statement.setReadBigInts(true)
-    return new ExactStatement(statement)
+    return new ExactStatement(statement, /\breturning\b/i.test(sql) ? this.#database : null)
   }
 
   exec(sql: string): void {
@@ -46,13 +48,20 @@ class NodeConnection implements Connection {
 
 class ExactStatement implements Statement {
   readonly #statement: StatementSync
+  /** Where to ask what a statement with RETURNING changed: before Node 22.16 its run() does not know. */
+  readonly #returning: DatabaseSync | null
 
-  constructor(statement: StatementSync) {
+  constructor(statement: StatementSync, returning: DatabaseSync | null) {
     this.#statement = statement
+    this.#returning = returning
   }
 
   run(...params: readonly SqlValue[]): RunResult {
-    return exactResult(this.#statement.run(...exactParams(params)))
+    if (this.#returning === null) return exactResult(this.#statement.run(...exactParams(params)))
+    this.#statement.all(...exactParams(params))
+    const changed = this.#returning.prepare(CHANGED)
+    changed.setReadBigInts(true)
+    return exactResult(changed.get() as unknown as RunResult)
   }
 
   get(...params: readonly SqlValue[]): SqlRow | undefined {

@@ -112,8 +112,8 @@ export class RelayPump implements RowOwner {
 
   failed(row: RelayRow, error: HoldfastError): void {
     const { rows, leases } = this.#options
-    const isFollower = error.code === 'predecessor' && !rows.isHead(row)
-    if (this.#stopping || isFollower || leases.of(row.stored.bucket) === undefined) {
+    const isOurs = leases.of(row.stored.bucket) !== undefined
+    if (this.#stopping || !isOurs || !rows.isHead(row)) {
       rows.giveBack(row)
     } else if (isPoison(error)) this.#refused(row, error)
     else this.#rest(row, wayBackoff.delayFor(++row.failures, this.#options.random))

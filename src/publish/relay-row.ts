@@ -21,6 +21,8 @@ export class RelayRow implements Ticket {
   readonly lease: Lease
   /** resting: waits for its next try. ended: confirmed or given up, and to be taken out of the outbox. */
   state: 'sent' | 'resting' | 'ended' = 'sent'
+  /** An earlier one of its key was given back: when this one fails, so is it. */
+  isOrphan = false
   /** Refusals for good, of the message itself. */
   refusals = 0
   /** Other failures in a row: those of the way. */

@@ -15,7 +15,7 @@ export class RelayRows {
   readonly #bound: number
   readonly #removed: () => void
   readonly #rows = new Map<number, RelayRow>()
-  readonly #perKey = new Map<number, number>()
+  readonly #byKey = new Map<number, Set<RelayRow>>()
   readonly #perTopic = new Map<string, number>()
   readonly #perBucket = new Map<number, number>()
   /** Keys whose head rests, and that row. */
@@ -58,7 +58,7 @@ export class RelayRows {
   /** What a read that begins now must leave out. */
   beginRead(stopped: readonly string[]): Skip {
     this.#stale = new Set()
-    const full = [...this.#perKey].filter(([, count]) => count >= this.#keyBound)
+    const full = [...this.#byKey].filter(([, rows]) => rows.size >= this.#keyBound)
     const crowded = [...this.#perTopic].filter(([, count]) => count >= this.#topicBound)
     return {
       ids: [...this.#rows.keys()],
@@ -72,7 +72,7 @@ export class RelayRows {
     if (this.#rows.has(id) || this.#rows.size >= this.#bound) return this.#bar(keyHash)
     if (keyHash === 0) return true
     if (this.#stale.has(keyHash) || this.#blocked.has(keyHash)) return false
-    return (this.#perKey.get(keyHash) ?? 0) < this.#keyBound || this.#bar(keyHash)
+    return (this.#byKey.get(keyHash)?.size ?? 0) < this.#keyBound || this.#bar(keyHash)
   }
 
   add(row: RelayRow): void {
@@ -88,10 +88,26 @@ export class RelayRows {
     this.#removed()
   }
 
-  /** The outbox still has it, and it is to be read again, before the later ones of its key. */
+  /**
+   * The outbox still has it, and it is to be read again, before the later ones of its key: those that
+   * are in here still must not become the head of the key instead.
+   */
   giveBack(row: RelayRow): void {
-    this.#bar(row.stored.keyHash)
+    const { keyHash, id } = row.stored
+    this.#bar(keyHash)
     this.remove(row)
+    for (const other of this.#byKey.get(keyHash) ?? []) {
+      if (other.stored.id > id) other.isOrphan = true
+    }
+  }
+
+  /** Whether everything before it of its key has ended, so that the key may wait for it. */
+  isHead({ stored: { keyHash, id }, isOrphan }: RelayRow): boolean {
+    if (isOrphan) return false
+    for (const other of this.#byKey.get(keyHash) ?? []) {
+      if (other.stored.id < id && other.state !== 'ended') return false
+    }
+    return true
   }
 
   /** Nothing of the row's key is read until it is unblocked. */
@@ -107,11 +123,6 @@ export class RelayRows {
     if (this.#blocked.get(keyHash) === row) this.#blocked.delete(keyHash)
   }
 
-  /** Whether its key waits for this very row. */
-  isHead(row: RelayRow): boolean {
-    return this.#blocked.get(row.stored.keyHash) === row
-  }
-
   #bar(keyHash: number): false {
     if (keyHash !== 0) this.#stale.add(keyHash)
     return false
@@ -125,10 +136,19 @@ export class RelayRows {
     return Math.max(1, Math.floor(this.#bound * TOPIC_SHARE))
   }
 
-  #count({ stored: { keyHash, bucket }, topic }: RelayRow, by: number): void {
-    if (keyHash !== 0) add(this.#perKey, keyHash, by)
-    add(this.#perTopic, topic, by)
+  #count(row: RelayRow, by: 1 | -1): void {
+    const { keyHash, bucket } = row.stored
+    if (keyHash !== 0) this.#file(keyHash, row, by)
+    add(this.#perTopic, row.topic, by)
     add(this.#perBucket, bucket, by)
+  }
+
+  #file(keyHash: number, row: RelayRow, by: 1 | -1): void {
+    const rows = this.#byKey.get(keyHash) ?? new Set()
+    if (by === 1) rows.add(row)
+    else rows.delete(row)
+    if (rows.size === 0) this.#byKey.delete(keyHash)
+    else this.#byKey.set(keyHash, rows)
   }
 }
 

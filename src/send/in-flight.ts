@@ -102,6 +102,8 @@ export class InFlight implements Expirer {
   }
 
   expire(pending: Pending): void {
+    // One that was due in the same instant may have ended it.
+    if (pending.stage === 'ended') return
     if (pending.stage === 'waiting') {
       this.accumulator.leave(pending)
       pending.stage = 'ended'

@@ -55,6 +55,7 @@ describe('a process that stands still for twice its lease', () => {
       await run.until('the other relay to go on', LIMIT_MS, isFree)
       sleeper.life.resume()
       await run.drained(LIMIT_MS)
+      await run.stop()
       const again = publishedAgain(run.history.read())
       assert.deepEqual([...again.keys()].toSorted(), [...unavoidable].toSorted())
       await run.verdict({ demands: { published: 320, delivered: 320, faults: 1 } })

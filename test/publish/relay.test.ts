@@ -147,6 +147,35 @@ describe('the relay', () => {
     expect(stage.pending).toBe(0)
   })
 
+  it('drops what a slow read brings of a key of which earlier rows were given back meanwhile', async () => {
+    const stage = new RelayStage()
+    await stage.append('k:1', 'k:2')
+    const rig = stage.idle({ sendTimeoutMs: 1_000, pollMs: 100 })
+    const { read } = rig.store
+    let slowMs = 0
+    rig.store.read = async (...given) => {
+      const rows = await read.apply(rig.store, given)
+      await new Promise<void>((resolve) => stage.clock.after(slowMs, resolve))
+      return rows
+    }
+    await stage.clock.run(rig.relay.start())
+    await stage.clock.advance(200)
+    expect(rig.sent).toEqual(['k:1'])
+    slowMs = 4_000
+    await stage.append('k:3')
+    await stage.clock.advance(2_800)
+    // The first one timed out, its follower was given back, and it was sent again.
+    expect(rig.sent).toEqual(['k:1', 'k:1'])
+    rig.broker.last.confirm()
+    await stage.clock.advance(500)
+    slowMs = 0
+    for (let n = 0; n < 60; n++) {
+      for (const sent of rig.broker.sends) sent.confirm()
+      await stage.clock.advance(100)
+    }
+    expect([rig.sent, stage.pending]).toEqual([['k:1', 'k:1', 'k:2', 'k:3'], 0])
+  })
+
   it('does not let one hot key take all the room', async () => {
     const stage = new RelayStage()
     await stage.append(...range(0, 500, 'hot'), 'cold:1', 'm1')
@@ -349,6 +378,20 @@ describe('looking for rows', () => {
     expect(
       rig.broker.sends.flatMap(({ batch }) => batch.map(({ deliverAtMs }) => deliverAtMs)),
     ).toEqual([null, null])
+  })
+
+  it('leaves no date to the broker, whatever the store keeps of it', async () => {
+    const stage = new RelayStage()
+    await stage.append('a')
+    const rig = stage.idle(confirming)
+    const { read } = rig.store
+    rig.store.read = async (...given) => {
+      const rows = await read.apply(rig.store, given)
+      return rows.map((row) => ({ ...row, envelope: { ...row.envelope, deliverAtMs: 5 } }))
+    }
+    await stage.clock.run(rig.relay.start())
+    await stage.clock.advance(100)
+    expect(rig.broker.last.batch.map(({ deliverAtMs }) => deliverAtMs)).toEqual([null])
   })
 
   it('goes on after errors of the store, telling each', async () => {

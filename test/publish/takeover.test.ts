@@ -277,6 +277,6 @@ describe('relays under random faults', () => {
         { numRuns: RUNS },
       )
     },
-    60_000,
+    Math.max(60_000, RUNS * 3_000),
   )
 })

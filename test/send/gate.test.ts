@@ -182,6 +182,20 @@ describe('a dispatcher that is told to refuse followers', () => {
     await stage.clock.settle()
     expect(next.status).toBe('confirmed')
   })
+
+  it('ends each once when several of a key are out of time in the same instant', async () => {
+    const stage = new Stage({ followers: 'refuse' })
+    stage.broker.opening = () => new Promise(() => undefined)
+    const all = ['a', 'b', 'c'].map((id) => stage.send(id, { key: 'k', deadline: 500 }))
+    const ends = (await Promise.all(all)).map(({ ended }) => ended)
+    await stage.clock.advance(500)
+    expect(ends.map(({ status }) => status)).toEqual([
+      'PublishRefusedError not-sent',
+      'PublishRefusedError predecessor',
+      'PublishRefusedError predecessor',
+    ])
+    expect(stage.dispatcher.outstanding).toBe(0)
+  })
 })
 
 describe('one stalled destination', () => {
@@ -203,7 +217,7 @@ describe('one stalled destination', () => {
       answer: ({ to }) => (isTo(to, 'stalled') ? null : CONFIRMED),
     })
     await stage.send('first', { to: 'healthy' })
-    for (let n = 0; n < 90; n++) await stage.send(`s${n}`, { to: 'stalled' })
+    for (let n = 0; n < 120; n++) await stage.send(`s${n}`, { to: 'stalled' })
     const ends: Ended[] = []
     for (let n = 0; n < 200; n++) ends.push((await stage.send(`h${n}`, { to: 'healthy' })).ended)
     expect(ends.every(({ status }) => status === 'confirmed')).toBe(true)
