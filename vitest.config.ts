@@ -56,8 +56,8 @@ const config: ViteUserConfig = defineConfig({
     allowOnly: false,
     coverage: { include: ['src/**', 'adapters/**'], reportsDirectory: 'coverage' },
     projects: [
-      project('unit', unitFolders, { testTimeout: 10_000, groupOrder: 0 }),
-      project('memory', ['adapters/memory'], { testTimeout: 30_000, groupOrder: 0 }),
+      project('unit', unitFolders, { testTimeout: 60_000, groupOrder: 0 }),
+      project('memory', ['adapters/memory'], { testTimeout: 120_000, groupOrder: 0 }),
       project('sqlite', ['adapters/sql', 'adapters/sqlite'], {
         testTimeout: 60_000,
         groupOrder: 1,
