@@ -56,7 +56,7 @@ class Fleet {
       outbox: mortalStore(memoryOutbox({ database }), life, clock, latencyMs),
       leaseMs: LEASE_MS,
       pollMs: 200,
-      sendTimeoutMs: 2_000,
+      sendTimeoutMs: 700,
       batchSize: 10,
       attempts: 2,
       logging: 'silent',
@@ -243,7 +243,7 @@ describe('relays under random faults', () => {
             if (id?.endsWith(':13')) return refused('too-large', false)
             if (roll < 0.1) return unknown()
             if (roll < 0.2) return refused('rejected', true)
-            return roll < 0.22 ? null : CONFIRMED
+            return roll < 0.26 ? null : CONFIRMED
           }
           const latencyMs = (): number => random.next() * 60
           const fleet = new Fleet()
