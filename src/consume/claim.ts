@@ -1,6 +1,7 @@
 import type { Clock } from '../contract/clock.ts'
 import { HoldfastError, isHoldfastError } from '../contract/errors.ts'
 import type { ClaimResult, Identified, InboxStore, WorkResult } from '../contract/store.ts'
+import { withDeadline } from '../policy/deadline.ts'
 import { asError, failureOf } from './failure.ts'
 import type { Held } from './held.ts'
 import { BUSY, DEFERRED, DUPLICATE, type Outcome } from './outcome.ts'
@@ -35,6 +36,10 @@ export interface InboxClaimOptions {
   readonly mode: 'each' | 'batch'
   /** How long a transaction may take messages in; the one that is running then is the last. */
   readonly transactionMs: number
+  /** How long the inbox may take beside the handlers; then nobody knows what it did. */
+  readonly answerMs: number
+  /** How long one handler may take. */
+  readonly handlerTimeoutMs: number
   readonly clock: Clock
 }
 
@@ -53,13 +58,30 @@ export class InboxClaims implements Claims {
     const claimed = slice.filter(isOpen)
     if (claimed.length === 0) return
     const transaction = new Transaction(claimed, work, this.#options)
-    const { inbox, mode } = this.#options
     try {
-      const messages = claimed.map(identified)
-      const results = await inbox.run(messages, mode, (tx, fresh) => transaction.handle(tx, fresh))
+      const results = await this.#answer(claimed, transaction)
       for (const [at, held] of claimed.entries()) record(held, results[at])
     } catch (thrown) {
       rolledBack(claimed, asError(thrown))
+    }
+  }
+
+  /** The inbox's own word, or after its time that of nobody: it may be committed or not. */
+  async #answer(
+    claimed: readonly Held[],
+    transaction: Transaction,
+  ): Promise<readonly ClaimResult[]> {
+    const { inbox, mode, answerMs, handlerTimeoutMs, clock } = this.#options
+    const messages = claimed.map(identified)
+    const deadline = clock.now() + answerMs + handlerTimeoutMs * claimed.length
+    const run = (): Promise<readonly ClaimResult[]> =>
+      inbox.run(messages, mode, (tx, fresh) => transaction.handle(tx, fresh))
+    try {
+      return await withDeadline(clock, deadline, run, `the inbox of "${messages[0]?.consumer}"`)
+    } catch (thrown) {
+      transaction.end()
+      if (clock.now() < deadline) throw thrown
+      throw new HoldfastError('commit-unknown', asError(thrown).message, { cause: thrown })
     }
   }
 }
@@ -71,6 +93,7 @@ class Transaction {
   readonly #options: InboxClaimOptions
   readonly #untilMs: number
   #begun = false
+  #ended = false
 
   constructor(claimed: readonly Held[], work: Work, options: InboxClaimOptions) {
     this.#claimed = claimed
@@ -79,7 +102,13 @@ class Transaction {
     this.#untilMs = options.clock.now() + options.transactionMs
   }
 
+  /** Nothing may begin in it any more. */
+  end(): void {
+    this.#ended = true
+  }
+
   async handle(tx: unknown, fresh: readonly number[]): Promise<WorkResult[]> {
+    if (this.#ended) throw rollBack
     const given = fresh.map((at) => this.#claimed[at] as Held)
     const runnable = new Set<Held>()
     for (const held of given) {
@@ -90,6 +119,7 @@ class Transaction {
       this.#begun = true
       await this.#work(tx, [...runnable])
     }
+    if (this.#ended) throw rollBack
     for (const { execution } of runnable) if (execution?.rollBack === true) throw rollBack
     return given.map(({ outcome }) => (outcome?.kind === 'done' ? 'done' : 'failed'))
   }

@@ -155,10 +155,10 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
   #broken(parts: Parts, slice: readonly Held[], thrown: unknown): void {
     const error = asError(thrown)
     this.#emit({ type: 'warning', code: 'internal', message: `consuming failed: ${error.message}` })
-    const left = slice.filter(({ place }) => place === 'running')
-    for (const held of left) held.outcome = { kind: 'unavailable', error }
-    this.#settle(parts, left, -1)
-    for (const held of slice) parts.starts?.ended(held)
+    for (const held of slice) {
+      parts.starts?.ended(held)
+      if (held.place === 'running') parts.settler.keepHeld(held)
+    }
   }
 
   #start(withinMs: number): Promise<void> {

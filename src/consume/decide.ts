@@ -37,6 +37,9 @@ const whileBusy = exponential({ initialMs: 20, maxMs: 1_000 })
 /** A store or a broker that is away stays so for a while. */
 const whileAway = exponential({ initialMs: 200, maxMs: 10_000 })
 
+/** A year: longer than anything is held or retained. */
+const LONGEST_DELAY_MS = 365 * 86_400_000
+
 /** What is to happen with a delivery, from what happened. Pure but for the jitter it draws. */
 export function decide(outcome: Outcome, tried: Tried, terms: Terms, random: Random): Verdict {
   switch (outcome.kind) {
@@ -70,7 +73,7 @@ function afterFailure(error: Error, tried: Tried, terms: Terms, random: Random):
   if (code === 'permanent') return { kind: 'dead', reason: 'permanent', error, made }
   if (tried.breakerOpen) return waitUncounted(whileAway, tried, random)
   if (made >= terms.attempts) return givenUp(error, made, terms)
-  return later(terms.backoff.delayFor(tried.attempt, random), tried, terms)
+  return later(sane(terms.backoff.delayFor(tried.attempt, random)), tried, terms)
 }
 
 function waitUncounted(backoff: Backoff, tried: Tried, random: Random): Verdict {
@@ -93,6 +96,11 @@ function canTravel(ms: number, { levelsMs }: Tried, { retryDelay }: Terms): bool
   if (retryDelay === 'native') return true
   const first = levelsMs[0]
   return retryDelay === 'levels' && first !== undefined && ms >= first
+}
+
+/** A back-off of the user's own may answer anything; what is no delay is none. */
+function sane(ms: number): number {
+  return ms > 0 ? Math.min(ms, LONGEST_DELAY_MS) : 0
 }
 
 function givenUp(error: Error | null, made: number, { onExhausted }: Terms): Verdict {

@@ -1,4 +1,4 @@
-import { isHoldfastError, shown } from '../contract/errors.ts'
+import { type ErrorCode, isHoldfastError, shown } from '../contract/errors.ts'
 import type { Breaker } from '../policy/circuit-breaker.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -24,9 +24,12 @@ export function isStoreAway(error: Error): boolean {
   )
 }
 
+/** Said by whoever could not be reached, or not in time. */
+const elsewhere: ReadonlySet<ErrorCode> = new Set(['busy', 'closed', 'timeout'])
+
 function isElsewhere(error: Error): boolean {
   if (!isHoldfastError(error)) return false
-  if (error.code === 'busy' || error.code === 'closed') return true
+  if (elsewhere.has(error.code)) return true
   if (error.name === 'StorageError' || error.name === 'OutcomeUnknownError') return true
   return error.name !== 'HoldfastError' && (error as { retryable?: unknown }).retryable === true
 }

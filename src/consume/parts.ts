@@ -1,10 +1,13 @@
 import type { Receiver } from '../contract/broker.ts'
 import type { Capabilities } from '../contract/capabilities.ts'
+import type { Clock } from '../contract/clock.ts'
 import type { HoldfastError } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
+import type { InboxStore } from '../contract/store.ts'
 import type { TopicTopology } from '../contract/topology.ts'
 import { UuidSource } from '../contract/uuid.ts'
 import { type Breaker, circuitBreaker } from '../policy/circuit-breaker.ts'
+import { withDeadline } from '../policy/deadline.ts'
 import { DeadlineWatch } from '../policy/deadline-watch.ts'
 import { Dispatcher } from '../send/deliver.ts'
 import type { Session } from '../send/session.ts'
@@ -27,7 +30,7 @@ import { Publications } from './publications.ts'
 import { Pump } from './pump.ts'
 import { Settler } from './settle.ts'
 import type { Settings } from './settings.ts'
-import { Starts } from './starts.ts'
+import { Starts, type WithinStoreTime } from './starts.ts'
 import { AtomicClaims } from './transact.ts'
 import type { Eventually } from './value-or-promise.ts'
 
@@ -52,6 +55,8 @@ export interface Surroundings {
   readonly steps: Steps
 }
 
+/** Longest a store may take for one call, the handlers in it aside. */
+const STORE_MS = 30_000
 /** Longest the broker's own transaction may take. */
 const TRANSACT_MS = 30_000
 
@@ -88,7 +93,8 @@ export class Parts {
     this.lanes = new Lanes(clock, this.#limits, () => this.pump.schedule())
     this.holdings = new Holdings(this.lanes)
     this.dispatcher = this.#newDispatcher()
-    this.starts = attempts === null ? null : new Starts(attempts, settings.retry.attempts)
+    const within = storeDeadline(clock)
+    this.starts = attempts === null ? null : new Starts(attempts, settings.retry.attempts, within)
     this.breaker = this.#newBreaker()
     this.settler = this.#newSettler()
     this.intake = this.#newIntake()
@@ -160,7 +166,7 @@ export class Parts {
       holdings: this.holdings,
       native: capabilities.retryDelay === 'native',
       send: (envelope) => this.dispatcher.send(envelope),
-      keep: inbox === null ? null : (held) => keep(held, inbox.keep.bind(inbox)),
+      keep: inbox === null ? null : (held) => keep(held, inbox, clock),
       finished: (held) => this.starts?.forget(held),
       stopping,
       onIdle: () => this.idle.look(),
@@ -223,10 +229,17 @@ export class Parts {
 
   #newClaims(): Claims {
     const { settings, receiver } = this.#around
-    const { inbox, batch, transactionMs, clock, atomic } = settings
+    const { inbox, batch, transactionMs, handlerTimeoutMs, clock, atomic } = settings
     if (inbox !== null) {
       const mode = batch === null ? 'each' : 'batch'
-      return new InboxClaims({ inbox, mode, transactionMs, clock })
+      return new InboxClaims({
+        inbox,
+        mode,
+        transactionMs,
+        handlerTimeoutMs,
+        answerMs: STORE_MS,
+        clock,
+      })
     }
     if (!atomic) return new NoClaims()
     return new AtomicClaims({ receiver, timeoutMs: TRANSACT_MS, clock })
@@ -256,6 +269,7 @@ export class Parts {
       scheduledSend,
       send: (envelope) => this.dispatcher.send(envelope),
       onPublish: (topic) => this.#published.set(topic.name, topic),
+      within: storeDeadline(clock),
     })
   }
 
@@ -275,9 +289,17 @@ function sliceSizeOf({ batch, inbox, atomic, transactionSize }: Settings): numbe
 
 async function keep(
   { identity, topic }: Held,
-  keepRows: (consumer: string, ids: readonly string[]) => Promise<void>,
+  inbox: InboxStore<unknown>,
+  clock: Clock,
 ): Promise<void> {
-  if (identity !== null) await keepRows(topic.consumer, [identity])
+  if (identity === null) return
+  const work = (): Promise<void> => inbox.keep(topic.consumer, [identity])
+  await storeDeadline(clock)(work, 'keeping an inbox row')
+}
+
+/** Bounds a call to a store. */
+function storeDeadline(clock: Clock): WithinStoreTime {
+  return (work, what) => withDeadline(clock, clock.now() + STORE_MS, work, what)
 }
 
 function tellStuck(

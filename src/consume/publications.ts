@@ -1,7 +1,7 @@
 import type { Capabilities } from '../contract/capabilities.ts'
 import { CapabilityError } from '../contract/errors.ts'
 import { headerOf } from '../contract/message.ts'
-import type { OutboxStore } from '../contract/store.ts'
+import type { OutboxRow, OutboxStore } from '../contract/store.ts'
 import type { Topic } from '../contract/topic.ts'
 import { outboxRow } from '../send/outbox.ts'
 import { type SealedEnvelope, type Sealing, seal } from '../send/seal.ts'
@@ -11,6 +11,7 @@ import type { Execution } from './execution.ts'
 import { asError, failureOf } from './failure.ts'
 import type { Held } from './held.ts'
 import { derivedId, fitting } from './identity.ts'
+import type { WithinStoreTime } from './starts.ts'
 
 /**
  * How what handlers publish is stored: with the inbox's transaction or by itself in the outbox, by a
@@ -26,6 +27,7 @@ export interface PublicationOptions {
   readonly scheduledSend: Capabilities['scheduledSend']
   /** Resolves when confirmed. */
   readonly send: (envelope: SealedEnvelope) => Promise<unknown>
+  readonly within: WithinStoreTime
   /** Told of every topic that is published to, before anything is sent. */
   readonly onPublish: (topic: AnyTopic) => void
 }
@@ -90,13 +92,18 @@ export class Publications {
     const { mode, outbox, send } = this.#options
     try {
       if (mode === 'broker') await Promise.all(envelopes.map(send))
-      else if (tx === undefined) await outbox?.appendAlone(envelopes.map(outboxRow))
-      else await outbox?.append(tx, envelopes.map(outboxRow))
+      else if (outbox !== null) await this.#append(outbox, tx, envelopes.map(outboxRow))
     } catch (cause) {
       execution.rollBack = true
       const outcome = failureOf(asError(cause))
       for (const held of handled) if (held.outcome?.kind === 'done') held.outcome = outcome
     }
+  }
+
+  /** Outside a transaction nothing else bounds it. */
+  #append(outbox: OutboxStore<unknown>, tx: unknown, rows: readonly OutboxRow[]): Promise<void> {
+    if (tx !== undefined) return outbox.append(tx, rows)
+    return this.#options.within(() => outbox.appendAlone(rows), 'appending to the outbox')
   }
 
   /** True when what handlers publish is stored by `store`, not by the broker's transaction. */

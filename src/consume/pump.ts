@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+
 import type { Cancel, Clock } from '../contract/clock.ts'
 import type { Breaker } from '../policy/circuit-breaker.ts'
 import type { Held } from './held.ts'
@@ -32,6 +34,8 @@ const TURN = 512
 /** Takes slices from the lanes and has them processed, so many at once. */
 export class Pump {
   readonly #options: PumpOptions
+  /** Runs where the consumer was started, not where somebody happened to resume it or a handler ended. */
+  readonly #runSoon: () => void
   #open = false
   #running = 0
   #isScheduled = false
@@ -43,6 +47,7 @@ export class Pump {
   constructor(options: PumpOptions) {
     this.#options = options
     this.#size = options.sliceSize
+    this.#runSoon = AsyncResource.bind(() => this.#run())
   }
 
   /** Slices that have not ended, those of handlers that ignore their deadline included. */
@@ -66,7 +71,7 @@ export class Pump {
   schedule(): void {
     if (this.#isScheduled || !this.#open) return
     this.#isScheduled = true
-    queueMicrotask(() => this.#run())
+    queueMicrotask(this.#runSoon)
   }
 
   #run(): void {

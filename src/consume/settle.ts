@@ -34,6 +34,9 @@ export interface SettleOptions {
   readonly emit: Emit
 }
 
+/** How long a delivery waits when handling it failed in a way that should not be possible. */
+const AFTER_A_MISTAKE_MS = 10_000
+
 const betweenStores = exponential({ initialMs: 200, maxMs: 10_000 })
 
 /** Turns verdicts into broker calls in the one safe order: stored elsewhere and confirmed, then acknowledged. */
@@ -71,6 +74,11 @@ export class Settler {
         this.#told.discarded(held, verdict.reason, verdict.made)
         return this.#ack(held)
     }
+  }
+
+  /** Nothing is known about it: it is tried again after a while. Does not throw. */
+  keepHeld(held: Held): void {
+    this.#options.lanes.wait(held, AFTER_A_MISTAKE_MS)
   }
 
   #ack(held: Held): void {
@@ -127,6 +135,9 @@ export class Settler {
       if (verdict !== null) await this.#buried(held, verdict)
       // Its source may have been taken away meanwhile: then it comes again, elsewhere.
       if (held.place === 'storing') this.#ack(held)
+    } catch (thrown) {
+      const message = `settling failed: ${asError(thrown).message}`
+      this.#options.emit({ type: 'warning', code: 'internal', message })
     } finally {
       if (--this.#storing === 0) this.#options.onIdle()
     }

@@ -3,6 +3,9 @@ import { asError } from './failure.ts'
 import type { Held } from './held.ts'
 import type { Eventually } from './value-or-promise.ts'
 
+/** Waits for a store, but not for ever. */
+export type WithinStoreTime = <T>(work: () => Promise<T>, what: string) => Promise<T>
+
 /** From this start on a suspect keeps its turn until it has ended. */
 const ALONE_FROM = 2
 
@@ -15,13 +18,15 @@ const ALONE_FROM = 2
 export class Starts {
   readonly #store: AttemptStore
   readonly #aloneFrom: number
+  readonly #within: WithinStoreTime
   /** Resolves when the next suspect may be counted. */
   #turn: Promise<void> = Promise.resolve()
   readonly #leaving = new Map<Held, () => void>()
 
   /** `attempts`: tries in all. */
-  constructor(store: AttemptStore, attempts: number) {
+  constructor(store: AttemptStore, attempts: number, within: WithinStoreTime) {
     this.#store = store
+    this.#within = within
     this.#aloneFrom = Math.min(ALONE_FROM, attempts)
   }
 
@@ -58,7 +63,9 @@ export class Starts {
 
   async #count(held: Held): Promise<void> {
     try {
-      held.starts = await this.#store.started(held.topic.consumer, held.identity as string)
+      const { topic, identity } = held
+      const count = (): Promise<number> => this.#store.started(topic.consumer, identity as string)
+      held.starts = await this.#within(count, 'counting a start')
       held.startCounted = true
     } catch (thrown) {
       held.outcome = { kind: 'unavailable', error: asError(thrown) }

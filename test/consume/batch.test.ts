@@ -138,9 +138,22 @@ describe('a batch handler', () => {
         if (names(messages).includes('b1')) throw new Error('b1 is bad')
       },
     })
+    const rejections: unknown[] = []
+    const run = inbox.run.bind(inbox)
+    inbox.run = (messages, mode, work) =>
+      run(messages, mode, async (tx, fresh) => {
+        try {
+          return await work(tx, fresh)
+        } catch (error) {
+          rejections.push(error)
+          throw error
+        }
+      })
     await stage.orders('a1 b1 c1 a2')
     await stage.clock.run(consumer.start())
     await stage.settled()
+    // The batch, and b1 alone: a store could not tell otherwise that nothing of it may stay.
+    expect(rejections).toHaveLength(2)
     expect(batches.shift()).toBe('a1 b1 c1 a2')
     expect(batches.toSorted()).toEqual(['a1', 'a2', 'b1', 'c1'])
     expect(effects().toSorted()).toEqual(['a1', 'a2', 'c1'])

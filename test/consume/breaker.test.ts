@@ -134,8 +134,10 @@ describe('a breaker', () => {
     await stage.orders('a1 b1 c1 d1')
     await stage.clock.advance(100)
     isDown = false
+    const before = stage.clock.now()
     await stage.settled()
     expect(handled.toSorted()).toEqual(['b1', 'c1', 'd1'])
+    expect(stage.clock.now() - before).toBeLessThan(2_000)
     await stage.close()
   })
 })

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { describe, expect, it } from 'vitest'
 import { ownHeaders } from '../../src/contract/headers.ts'
 import { constant } from '../../src/policy/backoff.ts'
@@ -192,6 +193,18 @@ describe('a synchronous handler', () => {
     await stage.close()
   })
 
+  it.each([
+    ['a getter', Object.defineProperty({}, 'then', { get: () => fail('no then') })],
+    ['a method', { then: () => fail('no then') }],
+  ])('may return something whose then throws, by %s: that is a failed try', async (_how, value) => {
+    const stage = await Stage.open()
+    await stage.started({ topic: Loose, retry: { attempts: 1 }, handler: () => value })
+    await stage.orders('a1', Loose)
+    const { headers } = stage.dead(Loose)[0]!
+    expect(text(headers, ownHeaders.deadError)).toBe('Error: no then')
+    await stage.close()
+  })
+
   it('may return a promise of another make', async () => {
     const stage = await Stage.open()
     const handled: number[] = []
@@ -211,3 +224,84 @@ describe('a synchronous handler', () => {
     await stage.close()
   })
 })
+
+describe('a handler', () => {
+  it('runs in the async context the consumer was started in, whoever resumes it', async () => {
+    const stage = await Stage.open()
+    const storage = new AsyncLocalStorage<string>()
+    const seen: unknown[] = []
+    const consumer = stage.consumer({
+      topic: Loose,
+      handler: (order) => {
+        seen.push(storage.getStore())
+        if (order.n === 1) {
+          storage.run('inside a handler', () => {
+            consumer.pause()
+            consumer.resume()
+          })
+        }
+      },
+    })
+    await storage.run('start', () => stage.clock.run(consumer.start()))
+    consumer.pause()
+    await stage.orders('a1 a2 a3', Loose)
+    storage.run('somebody', () => consumer.resume())
+    await stage.settled()
+    expect(seen).toEqual(['start', 'start', 'start'])
+    await stage.close()
+  })
+
+  it.each([
+    ['nothing that is a number', () => Number.NaN],
+    ['less than nothing', () => -5],
+    ['for ever', () => Number.POSITIVE_INFINITY],
+  ])('whose back-off answers %s is retried all the same', async (_what, delayFor) => {
+    const stage = await Stage.open()
+    const attempts: number[] = []
+    await stage.started({
+      topic: Orders,
+      retry: { attempts: 2, backoff: { delayFor } },
+      handler: (_order, { attempt }) => {
+        attempts.push(attempt)
+        throw new Error('no')
+      },
+    })
+    await stage.orders('a1')
+    await stage.clock.advance(366 * 86_400_000)
+    expect(attempts).toEqual([1, 2])
+    expect(stage.dead()).toHaveLength(1)
+    await stage.close()
+  })
+
+  it('whose back-off throws keeps its message held, with a warning', async () => {
+    const stage = await Stage.open()
+    let failures = 1
+    const attempts: number[] = []
+    await stage.started({
+      topic: Orders,
+      retry: {
+        backoff: {
+          delayFor: () => {
+            if (failures-- > 0) throw new Error('no delay')
+            return 100
+          },
+        },
+      },
+      handler: (_order, { attempt }) => {
+        attempts.push(attempt)
+        if (attempts.length < 3) throw new Error('no')
+      },
+    })
+    await stage.orders('a1 b1')
+    await stage.settled()
+    expect(attempts).toHaveLength(4)
+    expect(stage.told('warning')).toMatchObject([
+      { code: 'internal', message: 'consuming failed: no delay' },
+    ])
+    await stage.close()
+  })
+})
+
+function fail(message: string): never {
+  throw new Error(message)
+}

@@ -234,6 +234,57 @@ describe('with an inbox', () => {
     await stage.close()
   })
 
+  it('an inbox that never answers is asked again, and keeps no other key waiting', async () => {
+    const { stage, inbox, effects } = await withInbox()
+    const run = inbox.run.bind(inbox)
+    let silent = 2
+    inbox.run = (messages, mode, work) =>
+      silent-- > 0 ? new Promise(() => undefined) : run(messages, mode, work)
+    await stage.started({ topic: Orders, inbox, handlerTimeoutMs: 1_000, handler: effect })
+    await stage.orders('a1 b1 c1')
+    expect(effects()).toEqual(['c1'])
+    await stage.clock.advance(30_999)
+    expect(effects()).toEqual(['c1'])
+    await stage.settled()
+    expect(effects()).toEqual(['c1', 'a1', 'b1'])
+    expect(stage.told('message.retry')).toEqual([])
+    await stage.close()
+    expect(stage.clock.timers).toBe(0)
+  })
+
+  it('an inbox that begins after it was given up does nothing', async () => {
+    const { stage, inbox, effects } = await withInbox()
+    const run = inbox.run.bind(inbox)
+    const gate = new Gate()
+    let late: Promise<unknown> | null = null
+    inbox.run = (messages, mode, work) => {
+      if (late !== null) return run(messages, mode, work)
+      const answer = gate.passed.then(() => run(messages, mode, work))
+      late = answer
+      return answer
+    }
+    let runs = 0
+    await stage.started({
+      topic: Orders,
+      inbox,
+      handlerTimeoutMs: 1_000,
+      handler: (order, context) => {
+        runs++
+        effect(order, context)
+      },
+    })
+    await stage.orders('a1')
+    stage.broker.faults.loseSources({ withhold: true })
+    await stage.clock.advance(32_000)
+    gate.open()
+    await expect(stage.clock.run(late!)).rejects.toThrow('rolled back on purpose')
+    expect([runs, effects()]).toEqual([0, []])
+    stage.broker.faults.regain()
+    await stage.settled()
+    expect([runs, effects()]).toEqual([1, ['a1']])
+    await stage.close()
+  })
+
   it('many effects share a commit, each handler its own fate', async () => {
     const { stage, database, inbox, effects } = await withInbox()
     let commits = 0
@@ -522,6 +573,32 @@ describe('starts', () => {
     expect(effects()).toEqual(['a1'])
     expect(stage.dead(Loose)).toEqual([])
     expect(stage.told('message.duplicate')).toHaveLength(1)
+    await stage.close()
+  })
+
+  it('that are never counted hold no other message', async () => {
+    const { stage, inbox } = await withInbox()
+    let silent = 1
+    const count = inbox.attempts.started.bind(inbox.attempts)
+    Object.assign(inbox.attempts, {
+      started: (consumer: string, id: string) =>
+        silent-- > 0 ? new Promise(() => undefined) : count(consumer, id),
+    })
+    const handled: string[] = []
+    await stage.started({
+      topic: Loose,
+      inbox,
+      handler: (order, { redelivered }) => {
+        handled.push(nameOf(order))
+        if (redelivered === 'no') throw new StorageError('storage', 'away', { transient: true })
+      },
+    })
+    await stage.orders('a1 b1', Loose)
+    stage.broker.faults.loseSources()
+    await stage.clock.advance(29_000)
+    expect(handled.toSorted()).toEqual(['a1', 'b1'])
+    await stage.settled()
+    expect(handled.toSorted()).toEqual(['a1', 'a1', 'b1', 'b1'])
     await stage.close()
   })
 

@@ -27,6 +27,7 @@ describe('drain', () => {
     expect(handled).toEqual(['a1', 'a2'])
     expect(await consumer.closed).toBeUndefined()
     expect(await stage.depth(Loose)).toBe(1)
+    expect(stage.settles.map((settle) => settle.split(' ')[0])).toEqual(['ack', 'ack', 'release'])
     expect(stage.told('consumer.ended')).toEqual([
       { type: 'consumer.ended', group: 'billing', error: null },
     ])

@@ -275,6 +275,23 @@ describe.each(['any', 'prefix'] as const)('atomic, over %s', (atomicPublish) => 
     },
   )
 
+  it('gives followers back with a message whose transaction nobody knows', async () => {
+    const stage = await Stage.open(options, topics)
+    stage.broker.faults.failTransact('unknown-aborted')
+    const consumer = stage.consumer({
+      topic: Orders,
+      atomic: true,
+      transactionSize: 1,
+      concurrency: 1,
+      handler,
+    })
+    await stage.orders('a1 a2 a3')
+    await stage.clock.run(consumer.start())
+    await stage.settledOf('orders')
+    expect(receiptsOf(stage)).toEqual(['a1', 'a2', 'a3'])
+    await stage.close()
+  })
+
   it('leaves a failed message out, and its followers wait', async () => {
     const stage = await Stage.open(options, topics)
     let failures = 1

@@ -217,6 +217,7 @@ describe('a source that is revoked', () => {
     stage.broker.faults.loseSources()
     await stage.clock.advance(1_000)
     expect(handled).toEqual([])
+    expect(stage.crashes).not.toContain('after_deliver')
     consumer.resume()
     await stage.settled()
     expect(handled).toEqual(['a1'])

@@ -1,4 +1,5 @@
 import { memory, type MemoryBroker, type MemoryOptions } from '../../adapters/memory/index.ts'
+import type { Delivery, DeliverySink } from '../../src/contract/broker.ts'
 import type { Random } from '../../src/contract/clock.ts'
 import type { CrashPoint } from '../../src/contract/crash-points.ts'
 import type { EventType, HoldfastEvent } from '../../src/contract/events.ts'
@@ -54,14 +55,42 @@ export class Stage {
   readonly broker: MemoryBroker
   readonly events: HoldfastEvent[] = []
   readonly crashes: CrashPoint[] = []
+  /** What the broker was told of each delivery: `ack orders.billing#0`. */
+  readonly settles: string[] = []
   readonly topics: Readonly<Record<string, TopicSettings>>
   readonly #ids: UuidSource
   readonly #consumers: ReliableConsumer<Consumed, unknown>[] = []
 
   constructor(options: MemoryOptions = {}, topics: Stage['topics'] = {}) {
     this.broker = memory(options)
+    const receive = this.broker.receive.bind(this.broker)
+    this.broker.receive = (subscription, sink) => receive(subscription, this.#watching(sink))
     this.topics = topics
     this.#ids = new UuidSource(this.clock, this.random)
+  }
+
+  /** The sink, with a note of every settle. Deliveries stay what they are: `transact` wants its own. */
+  #watching(sink: DeliverySink): DeliverySink {
+    const watch = (delivery: Delivery): void => {
+      for (const how of ['ack', 'release', 'retry'] as const) {
+        const settle = delivery[how]?.bind(delivery)
+        if (settle === undefined) continue
+        const watched = (ms: number): void => {
+          this.settles.push(`${how} ${delivery.at}`)
+          settle(ms)
+        }
+        Object.assign(delivery, { [how]: watched })
+      }
+    }
+    return {
+      deliver: (source, batch) => {
+        for (const delivery of batch) watch(delivery)
+        sink.deliver(source, batch)
+      },
+      revoking: (sources, deadline) => sink.revoking(sources, deadline),
+      lost: (sources) => sink.lost(sources),
+      ended: (error) => sink.ended(error),
+    }
   }
 
   /** Opens the broker and declares both topics, so that messages can be sent before a consumer starts. */
