@@ -63,7 +63,7 @@ export interface CommonOptions<T extends Consumed, Tx> {
   readonly requireId?: boolean
   /** The identity of a message, before its own id is looked at; null: it says nothing. */
   readonly identify?: (envelope: Envelope) => string | null
-  /** Most messages of one inbox transaction. Default 16. */
+  /** Most messages of one inbox transaction. Default 32. */
   readonly transactionSize?: number
   /** How long an inbox transaction takes messages in, in milliseconds. Default 200. */
   readonly transactionMs?: number

@@ -7,7 +7,6 @@ import type { InboxStore } from '../contract/store.ts'
 import type { TopicTopology } from '../contract/topology.ts'
 import { UuidSource } from '../contract/uuid.ts'
 import { type Breaker, circuitBreaker } from '../policy/circuit-breaker.ts'
-import { withDeadline } from '../policy/deadline.ts'
 import { DeadlineWatch } from '../policy/deadline-watch.ts'
 import { Dispatcher } from '../send/deliver.ts'
 import type { Session } from '../send/session.ts'
@@ -30,7 +29,9 @@ import { Publications } from './publications.ts'
 import { Pump } from './pump.ts'
 import { Settler } from './settle.ts'
 import type { Settings } from './settings.ts'
-import { Starts, type WithinStoreTime } from './starts.ts'
+import { Starts } from './starts.ts'
+import { STORE_MS, storeTime } from './store-time.ts'
+import { Told } from './told.ts'
 import { AtomicClaims } from './transact.ts'
 import type { Eventually } from './value-or-promise.ts'
 
@@ -55,8 +56,6 @@ export interface Surroundings {
   readonly steps: Steps
 }
 
-/** Longest a store may take for one call, the handlers in it aside. */
-const STORE_MS = 30_000
 /** Longest the broker's own transaction may take. */
 const TRANSACT_MS = 30_000
 
@@ -77,6 +76,7 @@ export class Parts {
   readonly aging: Aging
   readonly idle: Idle
   readonly #around: Surroundings
+  readonly #told: Told
   readonly #ids: UuidSource
   readonly #watch: DeadlineWatch
   readonly #limits: HoldLimits
@@ -87,13 +87,14 @@ export class Parts {
     const { settings, capabilities } = around
     const { clock, random, attempts, onExhausted } = settings
     this.#around = around
+    this.#told = new Told(settings.group, clock, around.emit)
     this.#ids = new UuidSource(clock, random)
     this.#watch = new DeadlineWatch(clock)
     this.#limits = this.#newLimits()
     this.lanes = new Lanes(clock, this.#limits, () => this.pump.schedule())
     this.holdings = new Holdings(this.lanes)
     this.dispatcher = this.#newDispatcher()
-    const within = storeDeadline(clock)
+    const within = storeTime(clock)
     this.starts = attempts === null ? null : new Starts(attempts, settings.retry.attempts, within)
     this.breaker = this.#newBreaker()
     this.settler = this.#newSettler()
@@ -162,6 +163,7 @@ export class Parts {
     const { group, inbox, clock, random, crash } = settings
     return new Settler({
       group,
+      told: this.#told,
       lanes: this.lanes,
       holdings: this.holdings,
       native: capabilities.retryDelay === 'native',
@@ -249,8 +251,8 @@ export class Parts {
     const { settings, capabilities, emit } = this.#around
     const { call, crash, group, retry, clock, handlerTimeoutMs, batch } = settings
     const publications = this.#newPublications(capabilities)
-    const onStuck = (execution: Execution): void => {
-      for (const held of execution.together) tellStuck(held, execution, group, clock.now(), emit)
+    const onStuck = ({ together, startedMs }: Execution): void => {
+      for (const held of together) this.#told.stuck(held, startedMs)
     }
     const execution = { clock, timeoutMs: handlerTimeoutMs, watch: this.#watch, onStuck }
     const { attempts } = retry
@@ -269,7 +271,7 @@ export class Parts {
       scheduledSend,
       send: (envelope) => this.dispatcher.send(envelope),
       onPublish: (topic) => this.#published.set(topic.name, topic),
-      within: storeDeadline(clock),
+      within: storeTime(clock),
     })
   }
 
@@ -294,21 +296,5 @@ async function keep(
 ): Promise<void> {
   if (identity === null) return
   const work = (): Promise<void> => inbox.keep(topic.consumer, [identity])
-  await storeDeadline(clock)(work, 'keeping an inbox row')
-}
-
-/** Bounds a call to a store. */
-function storeDeadline(clock: Clock): WithinStoreTime {
-  return (work, what) => withDeadline(clock, clock.now() + STORE_MS, work, what)
-}
-
-function tellStuck(
-  { topic, delivery, id, attempt }: Held,
-  { startedMs }: Execution,
-  group: string,
-  now: number,
-  emit: Emit,
-): void {
-  const about = { topic: topic.name, group, id, attempt, at: delivery.at }
-  emit({ type: 'handler.stuck', forMs: now - startedMs, ...about })
+  await storeTime(clock)(work, 'keeping an inbox row')
 }

@@ -11,7 +11,7 @@ import type { Execution } from './execution.ts'
 import { asError, failureOf } from './failure.ts'
 import type { Held } from './held.ts'
 import { derivedId, fitting } from './identity.ts'
-import type { WithinStoreTime } from './starts.ts'
+import type { WithinStoreTime } from './store-time.ts'
 
 /**
  * How what handlers publish is stored: with the inbox's transaction or by itself in the outbox, by a

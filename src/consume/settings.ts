@@ -4,18 +4,15 @@ import { type Clock, type Random, systemClock, systemRandom } from '../contract/
 import { type CrashPoints, noCrashes } from '../contract/crash-points.ts'
 import { CapabilityError, OptionError } from '../contract/errors.ts'
 import type { Envelope } from '../contract/message.ts'
-import { checkedGroupName, queueName } from '../contract/names.ts'
+import { checkedGroupName } from '../contract/names.ts'
 import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
 import type { AttemptStore, InboxStore, OutboxStore } from '../contract/store.ts'
-import {
-  DEFAULT_RETRY_LEVELS_MS,
-  type TopicSettings,
-  type TopicTopology,
-} from '../contract/topology.ts'
+import type { TopicSettings, TopicTopology } from '../contract/topology.ts'
 import { exponential } from '../policy/backoff.ts'
 import { type BreakerOptions, resolveBreakerOptions } from '../policy/circuit-breaker.ts'
 import { type RetryPolicy, resolveRetryPolicy } from '../policy/retry.ts'
-import type { AnyTopic, ConsumedTopic } from './consumed-topic.ts'
+import type { ConsumedTopic } from './consumed-topic.ts'
+import { othersOf, strongest, topicsOf, topologyOf } from './topics-of.ts'
 import { type Call, type Middleware, compose } from './middleware.ts'
 import type { BatchBounds, CommonOptions, Consumed } from './options.ts'
 
@@ -95,7 +92,6 @@ const optionNames: readonly (keyof GivenOptions)[] = [
   'crash',
 ]
 
-const orderings: readonly Ordering[] = ['none', 'key', 'partition']
 const defaultBackoff = exponential({ initialMs: 1_000, maxMs: 300_000 })
 const LONGEST_SOURCE = 255
 
@@ -131,7 +127,7 @@ export function resolveOptions(given: GivenOptions): Settings {
     transactionSize: integerOption(
       'transactionSize',
       given.transactionSize,
-      Math.min(16, prefetch.messages),
+      Math.min(32, prefetch.messages),
       { min: 1, max: prefetch.messages },
     ),
     transactionMs: integerOption('transactionMs', given.transactionMs, 200, { min: 0 }),
@@ -182,90 +178,6 @@ function refuseConflicts(given: GivenOptions): void {
       "atomic: the broker's transaction cannot include an inbox's or an outbox's; use either atomic, or inbox and outbox",
     )
   }
-}
-
-function topicsOf(given: GivenOptions, group: string): ReadonlyMap<string, ConsumedTopic> {
-  const list = Array.isArray(given.topic) ? (given.topic as readonly AnyTopic[]) : [given.topic]
-  const topics = new Map<string, ConsumedTopic>()
-  for (const topic of list as readonly AnyTopic[]) {
-    if (typeof topic?.name !== 'string' || typeof topic.codec?.decode !== 'function') {
-      throw new OptionError('topic', topic, "what topic('name', …) returns, or a list of it")
-    }
-    if (topics.has(topic.name)) throw new OptionError('topic', topic.name, 'each topic once')
-    topics.set(topic.name, consumedTopic(topic, given, group))
-  }
-  if (topics.size === 0) throw new OptionError('topic', given.topic, 'at least one topic')
-  return topics
-}
-
-function consumedTopic(topic: AnyTopic, given: GivenOptions, group: string): ConsumedTopic {
-  const { name } = topic
-  return Object.freeze({
-    topic,
-    name,
-    consumer: queueName(name, group),
-    ordering: relaxed(topic, given.ordering),
-    retryLevelsMs: levelsOf(given.topics?.[name]),
-  })
-}
-
-function relaxed({ name, ordering }: AnyTopic, asked: Ordering | undefined): Ordering {
-  const chosen = choiceOption('ordering', asked, ordering, orderings)
-  if (orderings.indexOf(chosen) <= orderings.indexOf(ordering)) return chosen
-  throw new OptionError(
-    'ordering',
-    chosen,
-    `at most '${ordering}', which topic "${name}" declares: publishers and queues follow the topic`,
-  )
-}
-
-function strongest(topics: ReadonlyMap<string, ConsumedTopic>): Ordering {
-  const all = [...topics.values()].map(({ ordering }) => orderings.indexOf(ordering))
-  return orderings[Math.max(...all)] ?? 'none'
-}
-
-function levelsOf(settings: TopicSettings | undefined): readonly number[] {
-  const levels = settings?.retryLevelsMs ?? DEFAULT_RETRY_LEVELS_MS
-  return Object.freeze([...new Set(levels)].sort((one, other) => one - other))
-}
-
-function othersOf(
-  topics: ReadonlyMap<string, ConsumedTopic>,
-  settings: Readonly<Record<string, TopicSettings>>,
-): Readonly<Record<string, TopicSettings>> {
-  const others = Object.entries(settings).filter(([name]) => !topics.has(name))
-  for (const [name, own] of others) checkTopicSettings(name, own)
-  return Object.freeze(Object.fromEntries(others))
-}
-
-function checkTopicSettings(name: string, own: TopicSettings): void {
-  refuseUnknownOptions(`topics.${name}`, own, ['groups', 'partitions', 'retryLevelsMs'])
-  for (const group of own.groups ?? []) checkedGroupName(group)
-  integerOption(`topics.${name}.partitions`, own.partitions, 1, { min: 1, max: 10_000 })
-  for (const level of own.retryLevelsMs ?? []) {
-    integerOption(`topics.${name}.retryLevelsMs`, level, 1, { min: 1 })
-  }
-}
-
-/** What this consumer needs to exist. */
-function topologyOf(
-  topics: ReadonlyMap<string, ConsumedTopic>,
-  settings: Readonly<Record<string, TopicSettings>>,
-  group: string,
-): readonly TopicTopology[] {
-  const consumed = [...topics.values()].map(({ name, topic, retryLevelsMs }) => {
-    const own = settings[name] ?? {}
-    checkTopicSettings(name, own)
-    const groups = [...new Set([...(own.groups ?? []), group])]
-    return {
-      name,
-      groups,
-      partitions: own.partitions ?? null,
-      ordering: topic.ordering,
-      retryLevelsMs,
-    }
-  })
-  return Object.freeze(consumed)
 }
 
 function prefetchOf({ prefetch = {} }: GivenOptions): Settings['prefetch'] {

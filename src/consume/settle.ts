@@ -9,11 +9,12 @@ import type { Held } from './held.ts'
 import type { Holdings } from './holdings.ts'
 import type { Lanes } from './lanes.ts'
 import type { Verdict } from './outcome.ts'
-import { Told } from './told.ts'
+import type { Told } from './told.ts'
 
 /** What settling needs. */
 export interface SettleOptions {
   readonly group: string
+  readonly told: Told
   readonly lanes: Lanes
   readonly holdings: Holdings
   /** The broker delays retries itself. */
@@ -47,7 +48,7 @@ export class Settler {
 
   constructor(options: SettleOptions) {
     this.#options = options
-    this.#told = new Told(options.group, options.clock, options.emit)
+    this.#told = options.told
   }
 
   /** Retries and dead letters on their way. */

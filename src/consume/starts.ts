@@ -1,10 +1,8 @@
 import type { AttemptStore } from '../contract/store.ts'
 import { asError } from './failure.ts'
 import type { Held } from './held.ts'
+import type { WithinStoreTime } from './store-time.ts'
 import type { Eventually } from './value-or-promise.ts'
-
-/** Waits for a store, but not for ever. */
-export type WithinStoreTime = <T>(work: () => Promise<T>, what: string) => Promise<T>
 
 /** From this start on a suspect keeps its turn until it has ended. */
 const ALONE_FROM = 2

@@ -42,6 +42,12 @@ export class Told {
     this.#emit({ type: 'message.discarded', reason, ...this.#about(held, made) })
   }
 
+  /** Its handler ignores its signal. */
+  stuck(held: Held, startedMs: number): void {
+    const forMs = this.#clock.now() - startedMs
+    this.#emit({ type: 'handler.stuck', forMs, ...this.#about(held, held.attempt) })
+  }
+
   #about(
     { topic, delivery, id }: Held,
     attempt: number,
