@@ -166,6 +166,20 @@ describe('receiving from a SQLite file', () => {
     expect(first.deliveries.length + second.deliveries.length).toBeGreaterThanOrEqual(4)
   })
 
+  it('hands out nothing of a bucket that somebody else has by now', async () => {
+    const unaware = await openBroker({ file, pollMs: 60_000, leaseMs: 60_000 })
+    closing.push(() => unaware.close(soon()))
+    const taker = await take(unaware)
+    await send(unaware.sender('publish'), envelopes(['before']))
+    await arrived(taker, 1)
+    const far = systemClock.wallMs() + 60_000
+    const taken = `owner = 'somebody else', epoch = epoch + 1, expires_at = ${far}`
+    outside.exec(`UPDATE holdfast_lease SET ${taken} WHERE scope > 0`)
+    await send(unaware.sender('publish'), envelopes(['after']))
+    await until(() => taker.lostSources.length === 64, 'the claim to find out')
+    expect(taker.ids).toEqual(['before'])
+  })
+
   it('loses its sources when it could not renew them in time, and gets new ones', async () => {
     const taker = await take(broker)
     await publish(['a'])

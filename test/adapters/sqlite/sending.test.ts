@@ -5,7 +5,18 @@ import type { Broker } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
 import type { Envelope } from '../../../src/contract/message.ts'
 import { scratch } from './scratch.ts'
-import { envelopes, GROUP, openBroker, send, soon, take, TOPIC, until, words } from './stage.ts'
+import {
+  context,
+  envelopes,
+  GROUP,
+  openBroker,
+  send,
+  soon,
+  take,
+  TOPIC,
+  until,
+  words,
+} from './stage.ts'
 
 const folder = scratch()
 let files = 0
@@ -138,6 +149,19 @@ describe('sending to a SQLite file', () => {
     expect(words(await send(sender, envelopes(['b'])))).toEqual(['not-sent'])
     await sender.close(soon())
     expect(await stored()).toEqual(['a'])
+  })
+
+  it('writes nothing whose deadline passed while the process stood still', async () => {
+    let skewMs = 0
+    const clock = { ...systemClock, now: () => systemClock.now() + skewMs }
+    const file = folder.file(`sending-${files++}.db`)
+    const paused = await openBroker({ file }, { ...context(), clock })
+    const sender = paused.sender('publish')
+    const outcomes = send(sender, envelopes(['late']), 1_000)
+    skewMs = 60_000
+    expect(words(await outcomes)).toEqual(['not-sent'])
+    expect(await paused.inspect?.depth(group)).toBe(0)
+    await paused.close(clock.now() + 5_000)
   })
 
   it('is never early with what is for later', async () => {
