@@ -26,6 +26,7 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions
   readonly #wake: Wake
+  #asked: Promise<LeaseGrant> | null = null
   #told = ''
   #isFirst = true
 
@@ -46,6 +47,13 @@ export class LeaseKeeper {
     this.#wake.ring()
   }
 
+  /** After the stop: waits for the call that was under way, since what it grants is ours to give back. */
+  async ended(): Promise<void> {
+    const { leases, clock } = this.#options
+    const grant = await this.#asked?.catch(() => null)
+    if (grant) leases.renew(grant, clock.now())
+  }
+
   async #round(): Promise<number> {
     await this.#renew()
     if (this.#isFirst) this.#options.crash.at('after_lease')
@@ -60,7 +68,8 @@ export class LeaseKeeper {
     const ask = (): Promise<LeaseGrant> => {
       // Before the call: what passes until its answer is part of the lease's age (O-V7).
       askedAt = clock.now()
-      return store.lease(owner, leases.want, ttlMs)
+      this.#asked = store.lease(owner, leases.want, ttlMs)
+      return this.#asked
     }
     const grant = await steady.call('lease', ask)
     const lost = leases.renew(grant, askedAt)

@@ -174,6 +174,7 @@ export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
     this.#stop.abort(new ClosedError('relay'))
     this.#ringAll()
     await this.#quietly('shutdown', deadline, () => this.#loops)
+    await this.#quietly('lease', deadline, () => this.#keeper.ended())
     const held = this.#leases.all()
     if (held.length > 0) await this.#quietly('release', deadline, () => outbox.release(held))
     await this.#quietly('close', deadline, () => this.#session.leave(deadline))

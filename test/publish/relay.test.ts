@@ -540,6 +540,21 @@ describe('drain', () => {
     expect(await stage.leakedTimers()).toBe(0)
   })
 
+  it('gives back what it is granted while it stops', async () => {
+    const stage = new RelayStage()
+    const rig = stage.idle(confirming)
+    const { lease } = rig.store
+    rig.store.lease = (...given) =>
+      new Promise((resolve) => {
+        stage.clock.after(500, () => resolve(lease.apply(rig.store, given)))
+      })
+    await stage.clock.run(rig.relay.start())
+    await stage.clock.run(rig.relay.drain())
+    const next = await stage.relay(confirming)
+    await stage.clock.advance(100)
+    expect(next.of('relay.leases').at(-1)).toMatchObject({ held: 8, contenders: 1 })
+  })
+
   it('is bounded: what is not answered stays in the outbox', async () => {
     const stage = new RelayStage()
     await stage.append('a', 'b')
