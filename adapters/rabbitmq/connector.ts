@@ -1,0 +1,159 @@
+import type { ConnectionOptions } from 'node:tls'
+
+import type { BrokerContext } from '../../src/contract/broker.ts'
+import { HoldfastError, isHoldfastError } from '../../src/contract/errors.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
+import { loadAmqplib, partsOf, type Amqplib, type ChannelModel } from './client.ts'
+import { corkFlushes } from './cork.ts'
+import { TokenRefresh } from './credentials.ts'
+import { Endpoints, type Endpoint } from './endpoints.ts'
+import type { Credentials, Resolved } from './options.ts'
+import { AmqpWire, type Wire } from './wire.ts'
+
+const KEEP_ALIVE_DELAY_MS = 30_000
+
+/** A connection that was just opened, and how to end its socket. */
+interface Socket {
+  readonly model: ChannelModel
+  readonly end: () => void
+}
+
+/** Opens connections to one cluster, each by the next address. */
+export class Connector {
+  readonly #options: Resolved
+  readonly #context: BrokerContext
+  readonly #endpoints: Endpoints
+  #generation = 0
+
+  constructor(options: Resolved, context: BrokerContext) {
+    this.#options = options
+    this.#context = context
+    this.#endpoints = new Endpoints(options.urls, context.random)
+  }
+
+  /**
+   * One try, `connectTimeoutMs` at most. Rejects with code `connection-lost` when nobody answers,
+   * `unavailable` when the broker or the provider of credentials says no, `missing-package` without
+   * amqplib.
+   */
+  async open(purpose: string): Promise<Wire> {
+    const endpoint = this.#endpoints.present
+    try {
+      const amqplib = await loadAmqplib()
+      const credentials = await this.#credentials(endpoint)
+      const socket = await this.#connect(amqplib, endpoint, credentials, purpose)
+      return this.#wire(endpoint, credentials, socket)
+    } catch (error) {
+      this.#endpoints.failed(endpoint)
+      throw openError(error, endpoint)
+    }
+  }
+
+  async #connect(
+    amqplib: Amqplib,
+    endpoint: Endpoint,
+    credentials: Credentials,
+    purpose: string,
+  ): Promise<Socket> {
+    const { clock } = this.#context
+    const timeoutMs = this.#options.connectTimeoutMs
+    const controller = new AbortController()
+    const end = (): void => controller.abort()
+    const opening = amqplib.connect(this.#address(endpoint, credentials), {
+      ...(this.#options.tls as ConnectionOptions | null | undefined),
+      ...('external' in credentials && { credentials: amqplib.credentials.external() }),
+      timeout: timeoutMs,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveDelay: KEEP_ALIVE_DELAY_MS,
+      clientProperties: { connection_name: `${this.#options.connectionName} ${purpose}` },
+      // Given to the socket: the one way to end it, before as after it is open.
+      signal: controller.signal,
+    } as Parameters<Amqplib['connect']>[1])
+    try {
+      const deadline = clock.now() + timeoutMs
+      const model = await withDeadline(clock, deadline, () => opening, 'the connection')
+      return { model, end }
+    } catch (error) {
+      opening.then(ended, () => undefined)
+      end()
+      throw error
+    }
+  }
+
+  #address(endpoint: Endpoint, credentials: Credentials): Parameters<Amqplib['connect']>[0] {
+    const { protocol, hostname, port, vhost } = endpoint
+    const heartbeat = this.#options.heartbeatS
+    const login = 'external' in credentials ? {} : credentials
+    return { protocol, hostname, port, vhost, heartbeat, ...login }
+  }
+
+  #wire(endpoint: Endpoint, credentials: Credentials, { model, end }: Socket): Wire {
+    const { clock, random } = this.#context
+    const wire = new AmqpWire({
+      model,
+      generation: ++this.#generation,
+      url: endpoint.shown,
+      clock,
+      rpcTimeoutMs: this.#options.rpcTimeoutMs,
+      destroySocket: end,
+    })
+    corkFlushes(partsOf(model))
+    const refresh = new TokenRefresh({
+      clock,
+      random,
+      ask: () => this.#credentials(endpoint),
+      update: (token) => {
+        const work = () => model.updateSecret(Buffer.from(token), 'a newer token')
+        return wire.rpc('connection.update-secret', work)
+      },
+      failed: (cause) => wire.destroy(new Error('the token was not renewed', { cause })),
+    })
+    refresh.follow(credentials)
+    wire.onClose((error) => {
+      refresh.stop()
+      if (error.code !== 'closed') this.#endpoints.failed(endpoint)
+    })
+    return wire
+  }
+
+  async #credentials(endpoint: Endpoint): Promise<Credentials> {
+    const provider = this.#options.credentials
+    if (provider) return this.#asked(provider)
+    const { username, password } = endpoint
+    if (username !== '' || password !== '') return { username, password }
+    return { username: 'guest', password: 'guest' }
+  }
+
+  async #asked(provider: () => Promise<Credentials>): Promise<Credentials> {
+    const { clock } = this.#context
+    const deadline = clock.now() + this.#options.connectTimeoutMs
+    try {
+      return await withDeadline(clock, deadline, provider, 'credentials()')
+    } catch (cause) {
+      const text = `credentials() failed: ${(cause as Error | null)?.message ?? String(cause)}`
+      throw new HoldfastError('unavailable', text, { cause })
+    }
+  }
+}
+
+/** A connection that came after nobody waited for it any more. */
+function ended(model: ChannelModel): void {
+  model.on('error', () => undefined)
+  model.close().catch(() => undefined)
+}
+
+function openError(error: unknown, { shown }: Endpoint): HoldfastError {
+  if (isHoldfastError(error) && error.code !== 'timeout') return error
+  const text = error instanceof Error ? error.message : String(error)
+  const cause = { cause: error }
+  if (/ACCESS.REFUSED|\b403\b/i.test(text)) {
+    const what = `${shown} refused the login: check user name and password, or what credentials() returns (${text})`
+    return new HoldfastError('unavailable', what, cause)
+  }
+  if (/terminated by server|NOT.ALLOWED|\b530\b|SASL/i.test(text)) {
+    const what = `${shown} refused the connection: check that the virtual host exists and the user may use it (${text})`
+    return new HoldfastError('unavailable', what, cause)
+  }
+  return new HoldfastError('connection-lost', `no connection to ${shown}: ${text}`, cause)
+}

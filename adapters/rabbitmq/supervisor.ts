@@ -1,0 +1,151 @@
+import type { Deadline } from '../../src/contract/broker.ts'
+import type { Clock, Random } from '../../src/contract/clock.ts'
+import { ClosedError, HoldfastError, isHoldfastError } from '../../src/contract/errors.ts'
+import { exponential } from '../../src/policy/backoff.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
+import { Wake } from '../../src/policy/wake.ts'
+import type { Connector } from './connector.ts'
+import type { Wire } from './wire.ts'
+
+/** What a supervisor keeps alive. */
+export interface SupervisorOptions {
+  readonly purpose: string
+  readonly connector: Pick<Connector, 'open'>
+  readonly clock: Clock
+  readonly random: Random
+  /** Makes what has to be on a new wire. Every wait in it has its deadline; when it rejects, the wire is replaced. */
+  readonly setup: (wire: Wire) => Promise<void>
+  /** Called once for every wire that `setup` was called with, when it is over. */
+  readonly lost: (error: HoldfastError) => void
+  readonly health: (state: Health, reason: string | null) => void
+}
+
+/** How the wire of one purpose is. */
+export type Health = 'connecting' | 'up' | 'blocked'
+
+/** Full jitter: after a broker's restart not all clients come back at once. */
+const backoff = exponential({ initialMs: 100, maxMs: 30_000 })
+
+/** How one wire went. */
+interface Life {
+  /** It was set up: what comes next starts with short waits again. */
+  readonly wasUp: boolean
+  readonly error: HoldfastError
+}
+
+/** Keeps one thing alive on a wire: opens, sets up, waits until it ends, waits a little, and again. */
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #wake: Wake
+  #state: 'idle' | 'running' | 'stopped' = 'idle'
+  #running: Promise<void> = Promise.resolve()
+  /** Open, perhaps not set up yet. */
+  #live: Wire | null = null
+  #up: Wire | null = null
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#wake = new Wake(options.clock)
+  }
+
+  /** The wire that is set up and open, if there is one. */
+  get wire(): Wire | null {
+    return this.#up
+  }
+
+  /** Begins, once. */
+  start(): void {
+    if (this.#state !== 'idle') return
+    this.#state = 'running'
+    this.#running = this.#run()
+  }
+
+  /** No new wire from now on; the present one is closed by the deadline. Never rejects. Idempotent. */
+  async stop(deadline: Deadline): Promise<void> {
+    this.#state = 'stopped'
+    this.#wake.ring()
+    await this.#live?.close(deadline)
+    const { clock, purpose } = this.#options
+    const ending = withDeadline(clock, deadline, () => this.#running, `the end of ${purpose}`)
+    await ending.catch(() => undefined)
+  }
+
+  /** Drops the present wire and connects again without waiting; while there is none, tries again now. */
+  replace(reason: HoldfastError): void {
+    this.#wake.ring()
+    this.#live?.destroy(reason)
+  }
+
+  async #run(): Promise<void> {
+    const { health, random } = this.#options
+    let failures = 0
+    let reason: string | null = null
+    while (this.#isRunning()) {
+      health('connecting', reason)
+      const { wasUp, error } = await this.#life()
+      reason = error.message
+      failures = wasUp ? 1 : failures + 1
+      if (this.#isRunning()) await this.#wake.sleep(backoff.delayFor(failures, random))
+    }
+  }
+
+  async #life(): Promise<Life> {
+    const { connector, purpose } = this.#options
+    try {
+      const wire = await connector.open(purpose)
+      if (!this.#isRunning()) wire.destroy(new ClosedError(purpose))
+      return await this.#on(wire)
+    } catch (error) {
+      return { wasUp: false, error: named(error, purpose) }
+    }
+  }
+
+  async #on(wire: Wire): Promise<Life> {
+    const { purpose, setup } = this.#options
+    if (!wire.isOpen) return { wasUp: false, error: await over(wire) }
+    this.#live = wire
+    const ended = this.#ended(wire)
+    try {
+      await setup(wire)
+      if (wire.isOpen) this.#isUp(wire)
+    } catch (error) {
+      wire.destroy(named(error, purpose))
+    }
+    const wasUp = wire.isOpen
+    return { wasUp, error: await ended }
+  }
+
+  /** Resolves when the wire has ended, and everybody was told in the same turn. */
+  #ended(wire: Wire): Promise<HoldfastError> {
+    wire.onClose((error) => {
+      this.#live = this.#up = null
+      this.#options.lost(error)
+    })
+    return over(wire)
+  }
+
+  #isUp(wire: Wire): void {
+    this.#up = wire
+    const tell = (reason: string | null): void => {
+      this.#options.health(reason === null ? 'up' : 'blocked', reason)
+    }
+    wire.onBlocked(tell)
+    tell(wire.blocked)
+  }
+
+  #isRunning(): boolean {
+    return this.#state === 'running'
+  }
+}
+
+function over(wire: Wire): Promise<HoldfastError> {
+  return new Promise((resolve) => void wire.onClose(resolve))
+}
+
+function named(error: unknown, purpose: string): HoldfastError {
+  if (isHoldfastError(error)) return error
+  const text = error instanceof Error ? error.message : String(error)
+  return new HoldfastError('connection-lost', `${purpose} could not be set up: ${text}`, {
+    cause: error,
+  })
+}
