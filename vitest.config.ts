@@ -14,7 +14,11 @@ const path = (relative: string): string => fileURLToPath(new URL(relative, impor
 function project(
   name: string,
   folders: readonly string[],
-  { testTimeout, groupOrder }: { testTimeout: number; groupOrder: number },
+  {
+    testTimeout,
+    groupOrder,
+    globalSetup = [],
+  }: { testTimeout: number; groupOrder: number; globalSetup?: string[] },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
@@ -23,6 +27,7 @@ function project(
       include: folders.map((folder) => `test/${folder}/**/*.test.ts`),
       testTimeout,
       hookTimeout: testTimeout,
+      globalSetup,
       maxWorkers: groupOrder < 2 ? 2 : 1,
       sequence: { groupOrder },
     },
@@ -40,6 +45,7 @@ const unitFolders = [
   'operate',
   'config',
   'conformance',
+  'brokers/proxy',
 ]
 
 const config: ViteUserConfig = defineConfig({
@@ -64,6 +70,11 @@ const config: ViteUserConfig = defineConfig({
       }),
       project('process', ['process'], { testTimeout: 180_000, groupOrder: 2 }),
       project('examples', ['examples'], { testTimeout: 300_000, groupOrder: 3 }),
+      project('brokers', ['brokers/rig', 'adapters/rabbitmq'], {
+        testTimeout: 180_000,
+        groupOrder: 5,
+        globalSetup: ['test/brokers/shared-node-setup.ts'],
+      }),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },

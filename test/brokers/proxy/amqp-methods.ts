@@ -1,7 +1,47 @@
 import { encodeFrame, frameType, type Frame } from './amqp-frames.ts'
 
-/** The methods the proxy knows, by class and method id. */
-const ids = {
+/** The methods the proxy knows, by their names in the specification. */
+export type KnownMethod =
+  | 'connection.start'
+  | 'connection.start-ok'
+  | 'connection.tune'
+  | 'connection.tune-ok'
+  | 'connection.open'
+  | 'connection.open-ok'
+  | 'connection.close'
+  | 'connection.close-ok'
+  | 'connection.blocked'
+  | 'connection.unblocked'
+  | 'channel.open'
+  | 'channel.open-ok'
+  | 'channel.close'
+  | 'channel.close-ok'
+  | 'exchange.declare'
+  | 'queue.declare'
+  | 'queue.declare-ok'
+  | 'queue.bind'
+  | 'confirm.select'
+  | 'confirm.select-ok'
+  | 'basic.qos'
+  | 'basic.qos-ok'
+  | 'basic.consume'
+  | 'basic.consume-ok'
+  | 'basic.cancel'
+  | 'basic.cancel-ok'
+  | 'basic.publish'
+  | 'basic.return'
+  | 'basic.deliver'
+  | 'basic.get'
+  | 'basic.get-ok'
+  | 'basic.ack'
+  | 'basic.reject'
+  | 'basic.nack'
+
+/** A method by its name, `other` for one the proxy has no use for. */
+export type MethodName = KnownMethod | 'other'
+
+/** Class and method id. */
+const ids: Readonly<Record<KnownMethod, readonly [number, number]>> = {
   'connection.start': [10, 10],
   'connection.start-ok': [10, 11],
   'connection.tune': [10, 30],
@@ -36,10 +76,7 @@ const ids = {
   'basic.ack': [60, 80],
   'basic.reject': [60, 90],
   'basic.nack': [60, 120],
-} as const satisfies Readonly<Record<string, readonly [number, number]>>
-
-/** A method by its name in the specification, `other` for one the proxy has no use for. */
-export type MethodName = keyof typeof ids | 'other'
+}
 
 const names = new Map<number, MethodName>(
   Object.entries(ids).map(([name, [group, method]]) => [idOf(group, method), name as MethodName]),
@@ -71,7 +108,7 @@ export function contentBytes(header: Frame): number {
 /** A method frame with arguments that are already encoded. */
 export function encodeMethod(
   channel: number,
-  name: keyof typeof ids,
+  name: KnownMethod,
   ...parts: readonly Buffer[]
 ): Buffer {
   const [group, id] = ids[name]

@@ -16,19 +16,25 @@ export interface Way {
   reset(): void
 }
 
+/** An alarm the proxy makes up, and who hears of each connection that was told. */
+export interface Alarm {
+  readonly reason: string
+  told(): void
+}
+
 /** Reads both directions of one AMQP connection, and applies the rules to them. */
 export class AmqpSession {
   readonly #way: Way
   readonly #rules: Rules
   readonly #readers = { up: new FrameReader(), down: new FrameReader() }
   readonly #channels = new Map<number, AmqpChannel>()
-  #blockedFor: string | null
+  #alarm: Alarm | null
   #toldBlocked = false
 
-  constructor(way: Way, rules: Rules, blockedFor: string | null) {
+  constructor(way: Way, rules: Rules, alarm: Alarm | null) {
     this.#way = way
     this.#rules = rules
-    this.#blockedFor = blockedFor
+    this.#alarm = alarm
   }
 
   /** Queues the client consumes on this connection. */
@@ -55,10 +61,10 @@ export class AmqpSession {
   }
 
   /** From now on (until `null`) a connection that publishes is told that the broker takes nothing. */
-  block(reason: string | null): void {
-    this.#blockedFor = reason
-    if (reason !== null && this.publishes) this.#tellBlocked()
-    if (reason === null && this.#toldBlocked) {
+  block(alarm: Alarm | null): void {
+    this.#alarm = alarm
+    if (alarm !== null && this.publishes) this.#tellBlocked(alarm)
+    if (alarm === null && this.#toldBlocked) {
       this.#toldBlocked = false
       this.#way.out('down', encodeMethod(0, 'connection.unblocked'))
     }
@@ -111,7 +117,7 @@ export class AmqpSession {
   ): readonly Buffer[] | null {
     if (method === 'confirm.select-ok') {
       channel.beginConfirms()
-      if (this.#blockedFor !== null) this.#tellBlocked()
+      if (this.#alarm !== null) this.#tellBlocked(this.#alarm)
     }
     const { ledger } = channel
     if (ledger === null) return null
@@ -125,11 +131,11 @@ export class AmqpSession {
     return ledger.answered(method, given.tag(), given.bit())
   }
 
-  #tellBlocked(): void {
+  #tellBlocked(alarm: Alarm): void {
     if (this.#toldBlocked) return
     this.#toldBlocked = true
-    const reason = shortString(this.#blockedFor ?? '')
-    this.#way.out('down', encodeMethod(0, 'connection.blocked', reason))
+    this.#way.out('down', encodeMethod(0, 'connection.blocked', shortString(alarm.reason)))
+    alarm.told()
   }
 
   #channel(number: number): AmqpChannel {

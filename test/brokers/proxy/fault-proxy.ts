@@ -49,7 +49,7 @@ export class FaultProxy {
       dropping: { up: null, down: null },
       rules: new Rules(),
       protocol: options.protocol ?? 'amqp',
-      blockedFor: null,
+      alarm: null,
     }
     this.#server = createServer({ noDelay: true, allowHalfOpen: true }, (client) =>
       this.#accept(client),
@@ -148,11 +148,11 @@ export class FaultProxy {
   /** Connections that publish are told that the broker takes nothing, as in an alarm; until healed. */
   blockPublishers(reason: string = 'low on memory'): Fault {
     const fault = this.#fault('blocked', () => {
-      this.#shared.blockedFor = null
+      this.#shared.alarm = null
       for (const { session } of this.#links) session?.block(null)
     })
-    this.#shared.blockedFor = reason
-    for (const { session } of this.#links) session?.block(reason)
+    this.#shared.alarm = { reason, told: () => fault.strike() }
+    for (const { session } of this.#links) session?.block(this.#shared.alarm)
     return fault
   }
 

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 
-import { AmqpSession } from './amqp-session.ts'
+import { AmqpSession, type Alarm } from './amqp-session.ts'
 import { Pipe, type Line } from './pipe.ts'
 import type { Direction, Fault, Rules } from './rules.ts'
 
@@ -17,8 +17,8 @@ export interface Shared {
   readonly dropping: Record<Direction, Fault | null>
   readonly rules: Rules
   readonly protocol: 'amqp' | 'bytes'
-  /** Why publishing connections are told to stop, if they are. */
-  blockedFor: string | null
+  /** Set while publishing connections are told to stop. */
+  alarm: Alarm | null
 }
 
 /** One connection through the proxy. */
@@ -81,7 +81,7 @@ export class Link {
     return new AmqpSession(
       { out, reset: () => this.reset() },
       this.#shared.rules,
-      this.#shared.blockedFor,
+      this.#shared.alarm,
     )
   }
 

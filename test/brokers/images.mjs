@@ -1,0 +1,139 @@
+/**
+ * Makes sure that the images of the broker tests are there: `node test/brokers/images.mjs`.
+ *
+ * An image named by its environment variable is taken as it is. Otherwise the official one is
+ * pulled; where no registry answers, an equivalent one is built once from Debian packages, with
+ * debootstrap, which needs root. Images that are there already are left alone.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { installPackages, mayInstall } from '../../scripts/debian-packages.mjs'
+
+/** A registry that has not begun to answer by then is taken for one that is out of reach. */
+const pullStartsWithinMs = 20_000
+const pullTimeoutMs = 600_000
+const buildTimeoutMs = 900_000
+/** Reaps containers of test runs that were killed; without it a run removes its own at the end. */
+const reaper = 'testcontainers/ryuk:0.14.0'
+
+const listed = JSON.parse(
+  readFileSync(fileURLToPath(new URL('images.json', import.meta.url)), 'utf8'),
+)
+const say = (text) => console.error(`images: ${text}`)
+
+function exists(image) {
+  return spawnSync('docker', ['image', 'inspect', image], { stdio: 'ignore' }).status === 0
+}
+
+/** False when there is no such image or no registry to ask. */
+function pulls(image) {
+  const child = spawn('docker', ['pull', image], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const stop = () => child.kill('SIGKILL')
+  let timer = setTimeout(stop, pullStartsWithinMs)
+  child.stdout.once('data', () => {
+    clearTimeout(timer)
+    timer = setTimeout(stop, pullTimeoutMs)
+  })
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(false))
+    child.once('close', (code) => {
+      clearTimeout(timer)
+      resolve(code === 0)
+    })
+  })
+}
+
+/** Runs to the end or throws with the end of what it said. */
+function run(command, args, timeout = buildTimeoutMs) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    maxBuffer: 256 * 1024 * 1024,
+    timeout,
+  })
+  if (status === 0) return stdout
+  const told = `${stdout ?? ''}\n${stderr ?? ''}`.trim().split('\n').slice(-20).join('\n')
+  throw new Error(`'${command} ${args.join(' ')}' failed: ${error?.message ?? told}`)
+}
+
+function refuseWithoutBuilder({ official, local, variable }) {
+  const reason = `${official} cannot be pulled and ${local} is not there`
+  if (process.getuid?.() !== 0) {
+    throw new Error(`${reason}; to build it, run 'node test/brokers/images.mjs' as root on Debian,
+or name an image in ${variable}`)
+  }
+  if (spawnSync('debootstrap', ['--version'], { stdio: 'ignore' }).status === 0) return
+  if (!mayInstall()) {
+    throw new Error(`${reason}; building it needs debootstrap, or name an image in ${variable}`)
+  }
+  installPackages(['debootstrap'], say)
+}
+
+/** An older debootstrap has no script for a newer suite, but that of sid serves all of them. */
+function bootstrap({ package: name, suite }, folder) {
+  const packages = `${name},ca-certificates`
+  run('debootstrap', ['--variant=minbase', `--include=${packages}`, suite, folder, '', 'sid'])
+}
+
+/** A suite moves on: what it holds today may be another version than the tests are about. */
+function checkVersion({ package: name, version, suite, variable }, folder) {
+  const database = `--admindir=${join(folder, 'var/lib/dpkg')}`
+  const found = run('dpkg-query', [database, '--show', '--showformat=${Version}', name]).trim()
+  if (found.startsWith(`${version}.`)) return found
+  throw new Error(`Debian ${suite} has ${name} ${found}, and ${version} is wanted: name an image of
+${version} in ${variable}, or a suite that has it in test/brokers/images.json`)
+}
+
+function shrink(folder) {
+  for (const unneeded of ['var/cache/apt', 'var/lib/apt/lists', 'usr/share/doc', 'usr/share/man']) {
+    rmSync(join(folder, unneeded), { recursive: true, force: true })
+  }
+}
+
+/** Builds `image.local` from Debian packages; throws when the version is not the one wanted. */
+function build(image) {
+  refuseWithoutBuilder(image)
+  say(`building ${image.local} from Debian ${image.suite}, one to three minutes`)
+  const scratch = mkdtempSync(join(tmpdir(), 'holdfast-image-'))
+  try {
+    const folder = join(scratch, 'root')
+    bootstrap(image, folder)
+    const found = checkVersion(image, folder)
+    shrink(folder)
+    const archive = join(scratch, 'root.tar')
+    run('tar', ['-C', folder, '-cf', archive, '.'])
+    rmSync(folder, { recursive: true, force: true })
+    run('docker', ['import', archive, image.local])
+    say(`built ${image.local} with ${image.package} ${found}`)
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+async function provide(image) {
+  if (process.env[image.variable]) return
+  if (exists(image.official) || exists(image.local)) return
+  if (await pulls(image.official)) return
+  build(image)
+}
+
+/** Where nothing can be pulled, nobody waits for it once per image: the reaper is asked for last. */
+async function provideReaper() {
+  const isWanted = process.env.TESTCONTAINERS_RYUK_DISABLED !== 'true'
+  const isLocal = listed.every(
+    ({ official, variable }) => process.env[variable] || !exists(official),
+  )
+  if (isWanted && !isLocal && !exists(reaper)) await pulls(reaper)
+}
+
+try {
+  for (const image of listed) await provide(image)
+  await provideReaper()
+} catch (error) {
+  say(error.message)
+  process.exitCode = 1
+}

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto'
+
+import { engine } from './containers.ts'
+import { speaksAmqp, until } from './handshake.ts'
+import { Management } from './management.ts'
+
+const COMMAND_TIMEOUT_MS = 120_000
+const BOOT_TIMEOUT_MS = 180_000
+
+/** How to find a node that somebody started; plain data, so that it can go to another process. */
+export interface NodeAddress {
+  readonly containerId: string
+  /** Its name in a cluster: `rabbit@…`. */
+  readonly name: string
+  readonly amqpPort: number
+  readonly managementPort: number
+}
+
+/** A virtual host of its own. */
+export interface Vhost {
+  readonly name: string
+  readonly url: string
+  remove(): Promise<void>
+}
+
+/** One RabbitMQ node in a container, and what an operator or an accident can do to it. */
+export class RabbitmqNode {
+  readonly address: NodeAddress
+  readonly management: Management
+
+  constructor(address: NodeAddress) {
+    this.address = address
+    this.management = new Management(address.managementPort)
+  }
+
+  /** Without a virtual host: the default one. */
+  url(vhost: string = '/', port: number = this.address.amqpPort): string {
+    return `amqp://guest:guest@127.0.0.1:${port}/${encodeURIComponent(vhost)}`
+  }
+
+  async vhost(name: string = `test-${randomBytes(6).toString('hex')}`): Promise<Vhost> {
+    await this.management.createVhost(name)
+    return { name, url: this.url(name), remove: () => this.management.deleteVhost(name) }
+  }
+
+  /** Runs `rabbitmqctl` in the container; rejects with what it said when it fails. */
+  ctl(...args: readonly string[]): Promise<string> {
+    return this.run('rabbitmqctl', '--quiet', ...args)
+  }
+
+  /** Runs a command in the container as root. */
+  async run(...command: readonly string[]): Promise<string> {
+    const { container } = await engine()
+    const { exitCode, output, stdout } = await bounded(
+      command.join(' '),
+      container.exec(container.getById(this.address.containerId), [...command]),
+    )
+    if (exitCode !== 0) throw new Error(`'${command.join(' ')}' ended with ${exitCode}: ${output}`)
+    return stdout
+  }
+
+  /** Closes every connection and takes the listeners down, then up again; the process goes on. */
+  async restartApp(): Promise<void> {
+    await this.ctl('stop_app')
+    await this.ctl('start_app')
+    await this.untilUp()
+  }
+
+  /** Ends in order and starts again. */
+  async restart(): Promise<void> {
+    await this.ctl('stop')
+    await this.#untilRunning(false)
+    await this.start()
+  }
+
+  /** SIGKILL to all of it. It stays down until `start`. */
+  async kill(): Promise<void> {
+    await (await this.#container()).kill({ signal: 'SIGKILL' })
+    await this.#untilRunning(false)
+  }
+
+  async start(): Promise<void> {
+    await (await this.#container()).start()
+    await this.untilUp()
+  }
+
+  /** Every process of it stands still, connections stay; returns how it goes on. */
+  async pause(): Promise<() => Promise<void>> {
+    const container = await this.#container()
+    await container.pause()
+    let isPaused = true
+    return async () => {
+      if (!isPaused) return
+      isPaused = false
+      await container.unpause()
+    }
+  }
+
+  /** Blocks every connection that publishes; returns how it is cleared. */
+  async memoryAlarm(): Promise<() => Promise<void>> {
+    await this.ctl('set_vm_memory_high_watermark', '0.00001')
+    return async () => void (await this.ctl('set_vm_memory_high_watermark', '0.6'))
+  }
+
+  /** Blocks as a full disk does; returns how it is cleared. */
+  async diskAlarm(): Promise<() => Promise<void>> {
+    await this.ctl('set_disk_free_limit', '100TB')
+    return async () => void (await this.ctl('set_disk_free_limit', '50MB'))
+  }
+
+  async closeAllConnections(reason = 'closed by a test'): Promise<void> {
+    await this.ctl('close_all_connections', reason)
+  }
+
+  /** Until it speaks AMQP and its management API answers. */
+  async untilUp(): Promise<void> {
+    const { amqpPort, managementPort } = this.address
+    await until(`AMQP on port ${amqpPort}`, () => this.#speaks(), BOOT_TIMEOUT_MS)
+    await until(
+      `management on port ${managementPort}`,
+      () =>
+        this.management.get('overview').then(
+          () => true,
+          () => false,
+        ),
+      BOOT_TIMEOUT_MS,
+    )
+  }
+
+  /** The end of what it wrote, for a report. */
+  async logs(): Promise<string> {
+    const container = await this.#container()
+    const logs = await container.logs({ stdout: true, stderr: true, tail: 60 })
+    return logs.toString()
+  }
+
+  async isRunning(): Promise<boolean> {
+    return (await (await this.#container()).inspect()).State.Running
+  }
+
+  /** Waiting for a node that has ended would only hide why. */
+  async #speaks(): Promise<boolean> {
+    if (await this.isRunning()) return speaksAmqp(this.address.amqpPort)
+    throw new Error(`the node ${this.address.name} has ended`)
+  }
+
+  #untilRunning(is: boolean): Promise<void> {
+    const what = `container ${this.address.containerId} ${is ? 'running' : 'stopped'}`
+    return until(what, async () => (await this.isRunning()) === is, COMMAND_TIMEOUT_MS)
+  }
+
+  async #container() {
+    return (await engine()).container.getById(this.address.containerId)
+  }
+}
+
+async function bounded<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`not within ${COMMAND_TIMEOUT_MS} ms: ${what}`)),
+      COMMAND_TIMEOUT_MS,
+    )
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

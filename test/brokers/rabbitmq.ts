@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto'
+
+import type { WaitStrategy } from 'testcontainers'
+
+import {
+  createNetwork,
+  freePort,
+  LoopbackContainer,
+  prepareEngine,
+  removeContainer,
+  removeNetwork,
+} from './containers.ts'
+import { rabbitmqImage, type RabbitmqVersion } from './rabbitmq-image.ts'
+import { RabbitmqNode } from './rabbitmq-node.ts'
+
+/** How a node is to be. */
+export interface NodeOptions {
+  /** Default `current`. */
+  readonly version?: RabbitmqVersion
+  /** Further lines of `rabbitmq.conf`. */
+  readonly conf?: readonly string[]
+}
+
+/** A node, and how it is removed. */
+export interface OwnNode {
+  readonly node: RabbitmqNode
+  /** Ends and removes the container. Idempotent. */
+  remove(): Promise<void>
+}
+
+/** Three nodes that know each other, and how they are removed. */
+export interface OwnCluster {
+  readonly nodes: readonly RabbitmqNode[]
+  remove(): Promise<void>
+}
+
+const AMQP = 5672
+const MANAGEMENT = 15_672
+const PLUGINS = '[rabbitmq_management].\n'
+
+/**
+ * Writes the cookie for whoever runs the server, then hands over to it: through the official image's
+ * entry point where there is one.
+ */
+const BOOT = [
+  'umask 077',
+  'printf %s "$HOLDFAST_COOKIE" > /var/lib/rabbitmq/.erlang.cookie',
+  'chown rabbitmq /var/lib/rabbitmq/.erlang.cookie',
+  'chmod 400 /var/lib/rabbitmq/.erlang.cookie',
+  'umask 022',
+  'if command -v docker-entrypoint.sh > /dev/null; then exec docker-entrypoint.sh rabbitmq-server; fi',
+  'exec rabbitmq-server',
+].join(' && ')
+
+/** Starts one node and resolves when it can be used. */
+export async function startNode(options: NodeOptions = {}): Promise<OwnNode> {
+  await prepareEngine()
+  const node = await boot('rabbit', randomCookie(), options, null)
+  return { node, remove: () => removeContainer(node.address.containerId) }
+}
+
+/** Starts three nodes on a network of their own and resolves when all of them are in the cluster. */
+export async function startCluster(options: NodeOptions = {}): Promise<OwnCluster> {
+  await prepareEngine()
+  const network = await createNetwork()
+  const cookie = randomCookie()
+  const hosts = ['rabbit-1', 'rabbit-2', 'rabbit-3']
+  const conf = [
+    'cluster_formation.peer_discovery_backend = classic_config',
+    ...hosts.map((host, n) => `cluster_formation.classic_config.nodes.${n + 1} = rabbit@${host}`),
+    ...(options.conf ?? []),
+  ]
+  const started = await Promise.allSettled(
+    hosts.map((host) => boot(host, cookie, { ...options, conf }, network)),
+  )
+  const nodes = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  const remove = async (): Promise<void> => {
+    await Promise.all(nodes.map(({ address }) => removeContainer(address.containerId)))
+    await removeNetwork(network)
+  }
+  try {
+    for (const one of started) if (one.status === 'rejected') throw one.reason
+    await nodes[0]!.ctl('await_online_nodes', String(hosts.length))
+  } catch (error) {
+    await remove()
+    throw error
+  }
+  return { nodes, remove }
+}
+
+async function boot(
+  host: string,
+  cookie: string,
+  { version = 'current', conf = [] }: NodeOptions,
+  network: string | null,
+): Promise<RabbitmqNode> {
+  const image = await rabbitmqImage(version)
+  const [amqpPort, managementPort] = [await freePort(), await freePort()]
+  let node: RabbitmqNode | null = null
+  const container = new LoopbackContainer(image)
+    .publish(
+      new Map([
+        [AMQP, amqpPort],
+        [MANAGEMENT, managementPort],
+      ]),
+    )
+    .withHostname(host)
+    .withEnvironment({
+      HOLDFAST_COOKIE: cookie,
+      // Several nodes and their clients share few cores: none of them may spin while it waits.
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+sbwt none +sbwtdcpu none +sbwtdio none',
+    })
+    .withCopyContentToContainer([
+      { content: PLUGINS, target: '/etc/rabbitmq/enabled_plugins', mode: 0o644 },
+      { content: configuration(conf), target: '/etc/rabbitmq/rabbitmq.conf', mode: 0o644 },
+    ])
+    .withCommand(['sh', '-c', BOOT])
+    .withWaitStrategy(atOnce)
+    .onCreated((containerId) => {
+      node = new RabbitmqNode({ containerId, name: `rabbit@${host}`, amqpPort, managementPort })
+    })
+  if (network !== null) container.withNetworkMode(network).withNetworkAliases(host)
+  return startOrTell(container, () => node)
+}
+
+/** A container that did not come up is removed, and its log is part of the error. */
+async function startOrTell(
+  container: LoopbackContainer,
+  made: () => RabbitmqNode | null,
+): Promise<RabbitmqNode> {
+  try {
+    await container.start()
+    const node = made()!
+    await node.untilUp()
+    return node
+  } catch (error) {
+    const node = made()
+    const logs = (await node?.logs().catch(String)) ?? ''
+    if (node !== null) await removeContainer(node.address.containerId)
+    throw new Error(`RabbitMQ did not start: ${String(error)}\n${logs}`, { cause: error })
+  }
+}
+
+function configuration(more: readonly string[]): string {
+  const lines = ['loopback_users = none', 'log.console = true', 'log.console.level = warning']
+  return `${[...lines, ...more].join('\n')}\n`
+}
+
+function randomCookie(): string {
+  return randomBytes(12).toString('hex').toUpperCase()
+}
+
+/** The node is asked by itself: a wait of Testcontainers would remove it before its log is read. */
+const atOnce: WaitStrategy = {
+  waitUntilReady: () => Promise.resolve(),
+  withStartupTimeout: () => atOnce,
+  isStartupTimeoutSet: () => true,
+  getStartupTimeout: () => 0,
+}
