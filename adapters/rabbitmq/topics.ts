@@ -85,11 +85,14 @@ export class Plan implements TopicPlan {
   readonly names: TopicNames
   readonly map: MappedTopic | null
   readonly #spread: Spread
+  readonly #groups = new Set<string>()
   readonly #queues = new Map<string, readonly string[]>()
   #partitionKeys: readonly string[] | null = null
   #ascending: readonly number[] = []
   #ordered = false
   #unbound: UnroutableError | null = null
+  /** Queues of ours that were found without a single active consumer, although the topic is ordered. */
+  readonly shared: Set<string> = new Set()
 
   constructor(topic: string, names: TopicNames, map: MappedTopic | null, spread: Spread) {
     this.topic = topic
@@ -120,7 +123,13 @@ export class Plan implements TopicPlan {
     return this.#ascending
   }
 
-  learn({ partitions, ordering, retryLevelsMs }: TopicTopology): void {
+  /** Groups declared by anybody here; with the first of them the number of partitions is settled. */
+  get groups(): ReadonlySet<string> {
+    return this.#groups
+  }
+
+  learn({ groups, partitions, ordering, retryLevelsMs }: TopicTopology): void {
+    for (const group of groups) this.#groups.add(group)
     this.#ordered ||= ordering !== 'none'
     if (partitions !== null) {
       this.#partitionKeys = Array.from({ length: partitions }, (_, index) => String(index))
