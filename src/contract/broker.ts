@@ -57,7 +57,8 @@ export interface Broker {
 
 /** The broker's word for an envelope. */
 export type SendOutcome =
-  | { readonly status: 'confirmed'; readonly at?: StoredAt }
+  /** `possiblyDuplicated`: the adapter had to write it again, and the first time may have been stored too. */
+  | { readonly status: 'confirmed'; readonly at?: StoredAt; readonly possiblyDuplicated?: true }
   | { readonly status: 'refused'; readonly error: PublishRefusedError }
   | { readonly status: 'unknown'; readonly error: OutcomeUnknownError }
 

@@ -65,14 +65,14 @@ export class InFlight implements Expirer {
     if (signal !== undefined) this.#listen(pending, signal)
   }
 
-  /** The broker's word: it is stored. */
-  confirm(pending: Pending, at: StoredAt | null): void {
+  /** The broker's word: it is stored; `again`: perhaps twice, within one attempt. */
+  confirm(pending: Pending, at: StoredAt | null, again: boolean): void {
     const { run, attempts, unknown, handOver } = pending
     const via = handOver?.via ?? 'broker'
     this.#leave(pending)
     if (!pending.told) {
       this.#markTold(pending)
-      pending.confirmed({ at, attempts, possiblyDuplicated: unknown !== null, via })
+      pending.confirmed({ at, attempts, possiblyDuplicated: again || unknown !== null, via })
     }
     if (run !== null) this.#answered(run)
   }

@@ -1,4 +1,4 @@
-import type { SendOutcome, StoredAt } from '../contract/broker.ts'
+import type { SendOutcome } from '../contract/broker.ts'
 import type { Clock, Random } from '../contract/clock.ts'
 import type { ErrorCode } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
@@ -38,7 +38,7 @@ export class Reports implements Reported {
 
   reported(handOver: HandOver, from: number, to: number, outcome: SendOutcome): void {
     if (outcome.status === 'confirmed') {
-      this.#confirmed(handOver, from, to, outcome.at ?? null)
+      this.#confirmed(handOver, from, to, outcome)
     } else this.#failed(handOver, from, to, outcome)
   }
 
@@ -51,8 +51,10 @@ export class Reports implements Reported {
     for (const breaker of this.#breakers) breaker.close()
   }
 
-  #confirmed(handOver: HandOver, from: number, to: number, at: StoredAt | null): void {
+  #confirmed(handOver: HandOver, from: number, to: number, outcome: Confirmed): void {
     const { inFlight, breaker, emit } = this.#options
+    const at = outcome.at ?? null
+    const again = outcome.possiblyDuplicated === true
     if (handOver.via === 'broker') breaker.success(handOver.generation)
     const wanted = emit.wants('publish.confirmed')
     let answered = 0
@@ -66,7 +68,7 @@ export class Reports implements Reported {
       pending.route.breaker?.success(pending.breakerGeneration)
       if (pending.told) this.#late(pending, 'confirmed')
       else if (wanted) this.#tellConfirmed(pending)
-      inFlight.confirm(pending, at)
+      inFlight.confirm(pending, at, again)
     }
     handOver.answered(answered)
   }
@@ -157,6 +159,7 @@ export class Reports implements Reported {
   }
 }
 
+type Confirmed = Extract<SendOutcome, { status: 'confirmed' }>
 type Failure = Exclude<SendOutcome, { status: 'confirmed' }>
 
 /** Refusals that only a living broker can have made. */
