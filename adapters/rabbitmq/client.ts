@@ -66,38 +66,45 @@ export function partsOf(model: ChannelModel): ConnectionParts {
   }
 }
 
-/** Publishes on a confirm channel. Throws when nothing was written, and only then. */
-export type Publish = (
-  exchange: string,
-  routingKey: string,
-  content: Buffer,
-  options: PublishOptions,
-) => boolean
+/** What is written: fields of `basic.publish`, properties and body; see `Outgoing`. */
+export interface Writable {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly mandatory: true
+  readonly content: Buffer
+  readonly options: object
+}
+
+/** Writes one message. Throws when nothing was written, and only then. */
+export type Write = (message: Writable) => void
+
+/** The private parts of a confirm channel, as far as this version of amqplib has them. */
+interface ConfirmParts {
+  readonly unconfirmed?: unknown
+  readonly sendMessage?: unknown
+}
 
 /**
  * Takes amqplib's own book of unconfirmed messages out of a confirm channel: it leaks (its window is
  * never trimmed after mixed acks) and one throwing callback loses the others. Whoever calls this keeps
  * the book itself, by the `ack` and `nack` events. Without the known insides the channel publishes as
- * it is: then amqplib keeps its book too, which costs memory and nothing else.
+ * it is: then amqplib keeps its book too, which costs memory and time and nothing else.
  */
-export function bareConfirms(channel: ConfirmChannel): Publish {
-  const plain = plainPublish(channel)
-  if (plain === null)
-    return (exchange, key, content, options) => {
-      return channel.publish(exchange, key, content, options)
+export function bareConfirms(channel: ConfirmChannel): Write {
+  const { unconfirmed, sendMessage } = channel as unknown as ConfirmParts
+  if (!Array.isArray(unconfirmed) || typeof sendMessage !== 'function') {
+    return (message) => {
+      const { exchange, routingKey, content, options } = message
+      channel.publish(exchange, routingKey, content, options as PublishOptions)
     }
+  }
   channel.removeAllListeners('ack')
   channel.removeAllListeners('nack')
-  return plain.bind(channel)
-}
-
-/** `publish` of the class above the confirm channel's: it writes and keeps no book. */
-function plainPublish(channel: ConfirmChannel): Publish | null {
-  const { unconfirmed } = channel as unknown as { unconfirmed?: unknown }
-  const own = Object.getPrototypeOf(channel) as object
-  const above = Object.getPrototypeOf(own) as { publish?: unknown } | null
-  if (!Array.isArray(unconfirmed) || !Object.hasOwn(own, 'publish')) return null
-  return typeof above?.publish === 'function' ? (above.publish as Publish) : null
+  // Asked for each time: amqplib replaces it by one that throws when the channel closes.
+  const open = channel as unknown as {
+    sendMessage(fields: object, properties: object, content: Buffer): unknown
+  }
+  return (message) => void open.sendMessage(message, message.options, message.content)
 }
 
 function hasMethod(value: unknown, name: string): boolean {

@@ -42,6 +42,7 @@ export class Supervisor {
   /** Open, perhaps not set up yet. */
   #live: Wire | null = null
   #up: Wire | null = null
+  #letGo: () => void = () => undefined
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -74,6 +75,12 @@ export class Supervisor {
   replace(reason: HoldfastError): void {
     this.#wake.ring()
     this.#live?.destroy(reason)
+  }
+
+  /** Lets go of the present wire without ending it: whoever uses it does. Connects again without waiting. */
+  leave(): void {
+    this.#wake.ring()
+    this.#letGo()
   }
 
   async #run(): Promise<void> {
@@ -115,19 +122,26 @@ export class Supervisor {
     return { wasUp, error: await ended }
   }
 
-  /** Resolves when the wire has ended, and everybody was told in the same turn. */
+  /** Resolves when the wire has ended, and whoever is to know was told in the same turn, or was let go. */
   #ended(wire: Wire): Promise<HoldfastError> {
-    wire.onClose((error) => {
-      this.#live = this.#up = null
-      this.#options.lost(error)
+    return new Promise((resolve) => {
+      const isOver = (error: HoldfastError): void => {
+        stopListening()
+        this.#live = this.#up = null
+        resolve(error)
+      }
+      const stopListening = wire.onClose((error) => {
+        isOver(error)
+        this.#options.lost(error)
+      })
+      this.#letGo = () => isOver(new ClosedError(this.#options.purpose))
     })
-    return over(wire)
   }
 
   #isUp(wire: Wire): void {
     this.#up = wire
     const tell = (reason: string | null): void => {
-      this.#options.health(reason === null ? 'up' : 'blocked', reason)
+      if (this.#up === wire) this.#options.health(reason === null ? 'up' : 'blocked', reason)
     }
     wire.onBlocked(tell)
     tell(wire.blocked)

@@ -100,7 +100,7 @@ function bytesAsBuffer(value: HeaderValue): string | Buffer | null {
 function asHeaderValue(raw: unknown): HeaderValue {
   if (typeof raw === 'string' || raw instanceof Uint8Array) return raw
   if (raw === null || raw === undefined) return null
-  return typeof raw === 'object' ? JSON.stringify(raw) : String(raw)
+  return JSON.stringify(raw)
 }
 
 /** Text is itself, bytes are an array with their base64, null is null. */

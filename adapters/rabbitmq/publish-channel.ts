@@ -1,0 +1,308 @@
+import type { Deadline, SendOutcome } from '../../src/contract/broker.ts'
+import type { Cancel, Clock } from '../../src/contract/clock.ts'
+import {
+  ClosedError,
+  OutcomeUnknownError,
+  UnroutableError,
+  type HoldfastError,
+} from '../../src/contract/errors.ts'
+import type { Call } from './call.ts'
+import { bareConfirms, type ConfirmChannel, type Message, type Write } from './client.ts'
+import { Confirms, type Answered, type InFlight } from './confirms.ts'
+import type { Outgoing } from './outgoing.ts'
+import { RETURN_MARK } from './wire-headers.ts'
+import type { Wire } from './wire.ts'
+
+/** Bodies on their way at most; one message always fits. */
+const MOST_BYTES = 4 * 1024 * 1024
+/** Names of exchanges remembered; beyond it nothing is said about the others. */
+const MOST_EXCHANGES = 1_000
+
+/** Who writes to a publish channel. */
+export interface ChannelOwner {
+  /** Answers came, or the broker takes messages again: there may be room. */
+  room(channel: PublishChannel): void
+  /** The broker closed the channel; nobody was told about what was in flight. */
+  killed(channel: PublishChannel, killing: Killing): void
+  /** Messages were not confirmed in time and reported so; nothing more is written here. */
+  unanswered(channel: PublishChannel): void
+  /** The wire is gone; all that was in flight is reported. */
+  lost(channel: PublishChannel, error: HoldfastError): void
+}
+
+/** What is known when the broker closes a channel. */
+export interface Killing {
+  readonly error: Error
+  /** Everything unanswered, in the order it was written, also what was reported already. */
+  readonly inFlight: readonly InFlight[]
+}
+
+/** What a publish channel is made of. */
+export interface PublishChannelOptions {
+  readonly clock: Clock
+  readonly window: number
+  readonly confirmTimeoutMs: number
+  readonly owner: ChannelOwner
+}
+
+/**
+ * One confirm channel and the book of what is on it. Confirms, nacks and returns are reported here;
+ * what concerns the channel as a whole is its owner's.
+ */
+export class PublishChannel {
+  readonly wire: Wire
+  readonly #options: PublishChannelOptions
+  readonly #confirms: Confirms
+  readonly #write: Write
+  /** The first tag written to each exchange. */
+  readonly #exchanges = new Map<string, number>()
+  #lastExchange: string | null = null
+  #state: 'open' | 'retired' | 'over' = 'open'
+  #cancel: Cancel | null = null
+  /** When the broker began to block, and how long it did before: the confirm timeout stands still. */
+  #blockedAt: number | null = null
+  #blockedMs = 0
+
+  /** Rejects by the deadline. */
+  static async open(
+    wire: Wire,
+    deadline: Deadline,
+    options: PublishChannelOptions,
+  ): Promise<PublishChannel> {
+    return new PublishChannel(wire, await wire.confirmChannel(deadline), options)
+  }
+
+  private constructor(wire: Wire, channel: ConfirmChannel, options: PublishChannelOptions) {
+    this.wire = wire
+    this.#options = options
+    this.#confirms = new Confirms(options.window)
+    this.#write = bareConfirms(channel)
+    channel.on('ack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, acked))
+    channel.on('nack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, nacked))
+    channel.on('return', (message) => this.#returned(message))
+    channel.on('error', (error) => this.#killed(error))
+    channel.on('close', () => this.#closed())
+    wire.onBlocked((reason) => this.#blocked(reason))
+    wire.onClose((error) => this.#lost(error))
+  }
+
+  /** Whether one more message may be written now. */
+  get hasRoom(): boolean {
+    const { unanswered, bytes } = this.#confirms
+    if (this.#state !== 'open' || this.wire.blocked !== null) return false
+    return unanswered === 0 || (unanswered < this.#options.window && bytes < MOST_BYTES)
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Messages without an answer. */
+  get unanswered(): number {
+    return this.#confirms.unanswered
+  }
+
+  /** Whether anything is in flight that was not reported. */
+  get hasOpen(): boolean {
+    return this.#confirms.all().some(isOpen)
+  }
+
+  /** Writes one message. Throws amqplib's error when it cannot be encoded; nothing was written then. */
+  write(call: Call, index: number, message: Outgoing): void {
+    const { options, exchange, content } = message
+    const tag = this.#confirms.nextTag
+    if (options.messageId === undefined) options.headers[RETURN_MARK] = String(tag)
+    this.#write(message)
+    call.wrote(index)
+    this.#confirms.add(call, index, content.length, this.#now())
+    if (exchange !== this.#lastExchange) this.#remember(exchange, tag)
+    if (this.#cancel === null) this.#arm()
+  }
+
+  /** Nothing more is written; what is in flight is waited for. */
+  retire(): void {
+    if (this.#state === 'open') this.#state = 'retired'
+  }
+
+  /** Exchanges that the broker has answered for on this channel: they existed. */
+  answeredExchanges(): readonly string[] {
+    const tags = [...this.#exchanges]
+    return tags.filter(([, tag]) => !this.#confirms.isUnanswered(tag)).map(([exchange]) => exchange)
+  }
+
+  #settle(tag: number, multiple: boolean, answered: Answered): void {
+    if (this.#state === 'over') return
+    this.#confirms.settle(tag, multiple, answered)
+    if (this.#state === 'retired') this.#leaveWhenDone()
+    else this.#options.owner.room(this)
+  }
+
+  /** Comes before the confirm of the same message, which then means nothing. */
+  #returned({ fields, properties }: Message): void {
+    const { exchange, routingKey } = fields
+    const outcome = unroutable(exchange, routingKey, properties.messageId as unknown)
+    const mark: unknown = properties.headers?.[RETURN_MARK]
+    if (typeof mark === 'string') return this.#confirms.insteadOf(Number(mark), outcome)
+    const id: unknown = properties.messageId
+    const same = this.#confirms.matching(({ batch }, index) => batch[index]?.id === id)
+    const fresh = same.filter(({ tag }) => this.#confirms.instead(tag) === null)
+    // One id in flight twice: which of the two came back is not said.
+    const meant = same.length > 1 ? oneOfSeveral : outcome
+    for (const { tag } of same.length > 1 ? fresh : same) this.#confirms.insteadOf(tag, meant)
+  }
+
+  #killed(error: Error): void {
+    if (this.#state === 'over') return
+    const inFlight = this.#end()
+    for (const { tag, call, index } of inFlight) {
+      const instead = this.#confirms.instead(tag)
+      if (instead !== null) call.end(index, index + 1, instead)
+    }
+    this.#options.owner.killed(this, { error, inFlight })
+  }
+
+  /** Without an error before, the wire is closing and says so in the same turn; else nobody knows why. */
+  #closed(): void {
+    if (this.#state === 'over') return
+    this.#state = 'retired'
+    this.#options.clock.defer(() => this.wire.destroy(new Error('a channel closed by itself')))
+  }
+
+  #lost(error: HoldfastError): void {
+    if (this.#state === 'over') return
+    reportAll(this.#end(), connectionLost(error))
+    this.#options.owner.lost(this, error)
+  }
+
+  #end(): readonly InFlight[] {
+    this.#state = 'over'
+    this.#disarm()
+    return this.#confirms.all()
+  }
+
+  #blocked(reason: string | null): void {
+    const now = this.#options.clock.now()
+    if (reason !== null) {
+      this.#blockedAt ??= now
+      return this.#disarm()
+    }
+    if (this.#blockedAt !== null) this.#blockedMs += now - this.#blockedAt
+    this.#blockedAt = null
+    this.#arm()
+    this.#options.owner.room(this)
+  }
+
+  /** Time as confirms see it: without the time in which the broker was blocking. */
+  #now(): number {
+    return (this.#blockedAt ?? this.#options.clock.now()) - this.#blockedMs
+  }
+
+  #arm(): void {
+    const oldestAt = this.#confirms.oldestAt
+    if (oldestAt === null || this.#blockedAt !== null || this.#state === 'over') return
+    const { clock, confirmTimeoutMs } = this.#options
+    const leftMs = oldestAt + confirmTimeoutMs - this.#now()
+    this.#cancel = clock.after(leftMs, () => this.#check())
+  }
+
+  #disarm(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  #check(): void {
+    this.#cancel = null
+    const before = this.#now() - this.#options.confirmTimeoutMs + 1
+    const overdue = this.#confirms.addedBefore(before).filter(isOpen)
+    if (overdue.length > 0) {
+      this.retire()
+      reportAll(overdue, unanswered)
+      this.#options.owner.unanswered(this)
+    }
+    if (this.hasOpen) this.#look()
+    else this.#leaveWhenDone()
+  }
+
+  /** What was reported stays in the book, so the oldest there does not say when the next look is due. */
+  #look(): void {
+    const { clock, confirmTimeoutMs } = this.#options
+    if (this.#blockedAt !== null || this.#state === 'over') return
+    this.#cancel = clock.after(confirmTimeoutMs / 10, () => this.#check())
+  }
+
+  /** A retired channel's wire has no other use. */
+  #leaveWhenDone(): void {
+    if (this.#state === 'retired' && !this.hasOpen)
+      this.wire.destroy(new ClosedError('the channel'))
+  }
+
+  #remember(exchange: string, tag: number): void {
+    this.#lastExchange = exchange
+    if (this.#exchanges.size < MOST_EXCHANGES && !this.#exchanges.has(exchange)) {
+      this.#exchanges.set(exchange, tag)
+    }
+  }
+}
+
+/** Reports neighbours of one call together. */
+export function reportAll(inFlight: readonly InFlight[], outcome: SendOutcome): void {
+  for (let at = 0; at < inFlight.length;) {
+    const { call, index } = inFlight[at] as InFlight
+    let count = 1
+    while (inFlight[at + count]?.call === call && inFlight[at + count]?.index === index + count) {
+      count++
+    }
+    call.end(index, index + count, outcome)
+    at += count
+  }
+}
+
+/** Not reported yet. */
+export function isOpen({ call, index }: InFlight): boolean {
+  return call.isOpen(index)
+}
+
+const acked: Answered = (call, from, to, instead) => {
+  if (instead === null) call.confirm(from, to)
+  else call.end(from, to, instead)
+}
+
+/** Refused by one queue, while others it was routed to may have stored it. */
+const nacked: Answered = (call, from, to, instead) => {
+  const text =
+    'RabbitMQ said nack: a queue is full and rejects publishes, or has no leader; other queues may have stored it'
+  const error = new OutcomeUnknownError('nacked', text)
+  call.end(from, to, instead ?? { status: 'unknown', error })
+}
+
+const unanswered: SendOutcome = Object.freeze({
+  status: 'unknown',
+  error: new OutcomeUnknownError(
+    'unanswered',
+    'RabbitMQ neither confirmed nor rejected it within confirmTimeoutMs: a quorum queue may be without a majority',
+  ),
+})
+
+const oneOfSeveral: SendOutcome = Object.freeze({
+  status: 'unknown',
+  error: new OutcomeUnknownError(
+    'unanswered',
+    'RabbitMQ returned one of several messages with this id that were in flight at once, and does not say which',
+  ),
+})
+
+/** For what was written when the connection went. */
+export function connectionLost(cause: HoldfastError): SendOutcome {
+  const text = `RabbitMQ did not confirm it before the connection was lost: ${cause.message}`
+  return { status: 'unknown', error: new OutcomeUnknownError('connection-lost', text, { cause }) }
+}
+
+function unroutable(exchange: string, routingKey: string, id: unknown): SendOutcome {
+  const where =
+    exchange === ''
+      ? `there is no queue "${routingKey}"`
+      : `no queue is bound to exchange "${exchange}" for routing key "${routingKey}"`
+  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic`
+  const facts = typeof id === 'string' ? { messageId: id } : {}
+  return { status: 'refused', error: new UnroutableError(text, facts) }
+}

@@ -1,0 +1,269 @@
+import type {
+  BrokerContext,
+  Deadline,
+  Report,
+  Sender,
+  SendOutcome,
+} from '../../src/contract/broker.ts'
+import { HoldfastError, OutcomeUnknownError } from '../../src/contract/errors.ts'
+import type { Envelope } from '../../src/contract/message.ts'
+import { DeadlineWatch } from '../../src/policy/deadline-watch.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
+import { Call, notSent, type CallOwner } from './call.ts'
+import type { Connector } from './connector.ts'
+import { encodingRefusal, tooLarge } from './encoding.ts'
+import { isMessageFault, isolate } from './isolate.ts'
+import type { Resolved } from './options.ts'
+import { outgoing } from './outgoing.ts'
+import {
+  connectionLost,
+  isOpen,
+  PublishChannel,
+  reportAll,
+  type ChannelOwner,
+  type Killing,
+} from './publish-channel.ts'
+import { Quarantine } from './quarantine.ts'
+import { Supervisor, type Health } from './supervisor.ts'
+import type { Topics } from './topics.ts'
+
+/** What a sender needs. */
+export interface RabbitmqSenderOptions {
+  readonly connector: Pick<Connector, 'open'>
+  readonly topics: Topics
+  readonly options: Pick<Resolved, 'window' | 'maxBodyBytes' | 'rpcTimeoutMs' | 'confirmTimeoutMs'>
+  readonly context: Pick<BrokerContext, 'clock' | 'random' | 'emit'>
+  readonly purpose: string
+  readonly health: (state: Health, reason: string | null) => void
+}
+
+/** A refusal found while writing, told in the next turn. */
+interface Held {
+  readonly call: Call
+  readonly index: number
+  readonly outcome: SendOutcome
+}
+
+/**
+ * Publishes in the order of the calls, on one confirm channel of a connection of its own, which is
+ * opened with the first call. What waits for the connection, the window or a blocking broker is
+ * refused at its deadline; what was written is reported by the broker's word alone.
+ */
+export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
+  readonly #options: RabbitmqSenderOptions
+  readonly #watch: DeadlineWatch
+  readonly #supervisor: Supervisor
+  readonly #quarantine: Quarantine
+  /** Exchanges that the broker has answered for. */
+  readonly #known = new Set<string>()
+  readonly #retired = new Set<PublishChannel>()
+  #calls: Call[] = []
+  /** Calls before it are written. */
+  #head = 0
+  #held: Held[] = []
+  #channel: PublishChannel | null = null
+  #state: 'open' | 'closing' | 'closed' = 'open'
+  #closing: Promise<void> | null = null
+  #onIdle: (() => void) | null = null
+
+  constructor(options: RabbitmqSenderOptions) {
+    const { connector, topics, purpose, context, health } = options
+    const { clock, random } = context
+    const { rpcTimeoutMs, confirmTimeoutMs } = options.options
+    this.#options = options
+    this.#watch = new DeadlineWatch(clock)
+    this.#supervisor = new Supervisor({
+      purpose,
+      connector,
+      clock,
+      random,
+      setup: (wire) =>
+        this.#setUp(
+          PublishChannel.open(wire, clock.now() + rpcTimeoutMs, {
+            clock,
+            window: options.options.window,
+            confirmTimeoutMs,
+            owner: this,
+          }),
+        ),
+      lost: () => undefined,
+      health,
+    })
+    this.#quarantine = new Quarantine({
+      connector,
+      topics,
+      clock,
+      random,
+      purpose,
+      rpcTimeoutMs,
+      confirmTimeoutMs,
+      known: this.#known,
+    })
+  }
+
+  send(batch: readonly Envelope[], deadline: Deadline, report: Report): void {
+    if (batch.length === 0) return
+    if (this.#state !== 'open') {
+      const outcome = notSent('the sender is closed')
+      this.#options.context.clock.defer(() => report(0, batch.length, outcome))
+      return
+    }
+    const call = new Call(batch, deadline, report, this)
+    this.#watch.add(call)
+    this.#calls.push(call)
+    this.#supervisor.start()
+    this.#pump()
+  }
+
+  close(deadline: Deadline): Promise<void> {
+    this.#closing ??= this.#close(deadline)
+    return this.#closing
+  }
+
+  ended(call: Call): void {
+    this.#watch.remove(call)
+    if (this.#watch.size === 0) this.#onIdle?.()
+  }
+
+  late(call: Call, index: number, { status }: SendOutcome): void {
+    const { emit } = this.#options.context
+    if (!emit.wants('publish.late')) return
+    const { id, to } = call.batch[index] as Envelope
+    const topic = to.kind === 'reply' ? to.address : to.topic
+    emit({ type: 'publish.late', topic, id, outcome: status })
+  }
+
+  room(): void {
+    this.#pump()
+  }
+
+  killed(channel: PublishChannel, killing: Killing): void {
+    const { error, inFlight } = killing
+    this.#learn(channel)
+    const text = `RabbitMQ closed a sending channel: ${error.message}`
+    const reason = new HoldfastError('connection-lost', text, { cause: error })
+    // First the connection: numbers of closed channels may not be used again while it has unsent frames.
+    this.#drop(channel, reason)
+    if (!isMessageFault(error)) return reportAll(inFlight.filter(isOpen), connectionLost(reason))
+    const { culprit, survivors } = isolate(killing, this.#options.topics)
+    if (culprit !== null) {
+      const { call, index } = culprit.message
+      call.end(index, index + 1, culprit.outcome)
+    }
+    this.#quarantine.add(survivors)
+  }
+
+  unanswered(channel: PublishChannel): void {
+    if (channel !== this.#channel) return
+    this.#channel = null
+    this.#retired.add(channel)
+    this.#supervisor.leave()
+  }
+
+  lost(channel: PublishChannel): void {
+    this.#retired.delete(channel)
+    if (channel !== this.#channel) return
+    this.#channel = null
+    this.#learn(channel)
+  }
+
+  #drop(channel: PublishChannel, reason: HoldfastError): void {
+    this.#retired.delete(channel)
+    if (channel === this.#channel) {
+      this.#channel = null
+      this.#supervisor.replace(reason)
+    } else channel.wire.destroy(reason)
+  }
+
+  async #setUp(opening: Promise<PublishChannel>): Promise<void> {
+    const channel = await opening
+    if (!channel.isOpen) return
+    this.#channel = channel
+    this.#pump()
+  }
+
+  /** Writes as much as there is room for. */
+  #pump(): void {
+    const channel = this.#channel
+    if (channel === null) return
+    while (channel.hasRoom) {
+      const call = this.#calls[this.#head]
+      if (call === undefined) break
+      if (call.cursor < call.batch.length) this.#write(channel, call, call.cursor++)
+      else this.#head++
+    }
+    // All at once is cheaper than one by one, and the rest is short.
+    if (this.#head > 256 || this.#head === this.#calls.length) {
+      this.#calls = this.#calls.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  #write(channel: PublishChannel, call: Call, index: number): void {
+    if (!call.isOpen(index)) return
+    const envelope = call.batch[index] as Envelope
+    const { topics } = this.#options
+    const refused = this.#refusal(envelope)
+    if (refused !== null) return this.#hold(call, index, refused)
+    try {
+      channel.write(call, index, outgoing(envelope, topics))
+    } catch (error) {
+      this.#hold(call, index, encodingRefusal(error, envelope))
+    }
+  }
+
+  /** What is refused without asking the broker. */
+  #refusal(envelope: Envelope): SendOutcome | null {
+    const { topics, options } = this.#options
+    const { to, body } = envelope
+    if (body !== null && body.length > options.maxBodyBytes) {
+      return tooLarge(body.length, options.maxBodyBytes, envelope)
+    }
+    const error = to.kind === 'topic' ? topics.of(to.topic).unbound : null
+    return error && { status: 'refused', error }
+  }
+
+  /** Nothing is reported from inside `send`. */
+  #hold(call: Call, index: number, outcome: SendOutcome): void {
+    call.hold(index)
+    this.#held.push({ call, index, outcome })
+    if (this.#held.length === 1) this.#options.context.clock.defer(() => this.#tellHeld())
+  }
+
+  #tellHeld(): void {
+    const held = this.#held
+    this.#held = []
+    for (const { call, index, outcome } of held) call.tellHeld(index, outcome)
+  }
+
+  /** Remembers which exchanges there were, for messages that are refused by theirs later. */
+  #learn(channel: PublishChannel): void {
+    if (this.#known.size > 1_000) this.#known.clear()
+    for (const exchange of channel.answeredExchanges()) this.#known.add(exchange)
+  }
+
+  async #close(deadline: Deadline): Promise<void> {
+    const { clock } = this.#options.context
+    this.#state = 'closing'
+    this.#tellHeld()
+    const outcome = notSent('the sender was closed')
+    for (const call of this.#calls.slice(this.#head)) call.refuseUnwritten(outcome)
+    this.#calls = []
+    this.#head = 0
+    if (this.#watch.size > 0) {
+      const idle = new Promise<void>((resolve) => void (this.#onIdle = resolve))
+      await withDeadline(clock, deadline, () => idle, 'confirms').catch(() => undefined)
+    }
+    this.#state = 'closed'
+    const error = new OutcomeUnknownError('timeout', 'RabbitMQ did not confirm it before the close')
+    for (const call of this.#watch.items() as Call[])
+      call.giveUp(outcome, { status: 'unknown', error })
+    this.#watch.close()
+    await this.#end(deadline)
+  }
+
+  async #end(deadline: Deadline): Promise<void> {
+    const wires = [...this.#retired].map(({ wire }) => wire.close(deadline))
+    await Promise.all([this.#supervisor.stop(deadline), this.#quarantine.stop(deadline), ...wires])
+  }
+}
