@@ -44,6 +44,7 @@ class RabbitmqBroker implements Broker {
   #opening: Promise<Opened> | null = null
   #opened: Opened | null = null
   #closing: Promise<void> | null = null
+  #abandon = new AbortController()
   #state: BrokerState = CLOSED
   #named = 0
 
@@ -82,23 +83,29 @@ class RabbitmqBroker implements Broker {
   }
 
   sender(purpose: 'publish' | 'relay' | 'settle'): Sender {
-    const { connector, topics, context, healthOf } = this.#here()
+    const { connector, topics, context, health, healthOf } = this.#here()
+    const name = `${purpose} ${++this.#named}`
     const sender = new RabbitmqSender({
       connector,
       topics,
       options: this.#options,
       context,
       purpose,
-      health: healthOf(`${purpose} ${++this.#named}`),
+      health: healthOf(name),
     })
     this.#senders.add(sender)
+    onClosed(sender, () => {
+      this.#senders.delete(sender)
+      health.forget(name)
+    })
     return sender
   }
 
   async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {
     const opened = this.#here()
     await checkSubscription(subscription, opened, this.#options)
-    const { connector, topics, context, healthOf } = opened
+    const { connector, topics, context, health, healthOf } = opened
+    const name = `group "${subscription.group}" ${++this.#named}`
     const receiver = new RabbitmqReceiver({
       connector,
       topics,
@@ -106,13 +113,18 @@ class RabbitmqBroker implements Broker {
       context,
       subscription,
       sink,
-      health: healthOf(`group "${subscription.group}" ${++this.#named}`),
+      health: healthOf(name),
     })
     this.#receivers.add(receiver)
+    const forget = (): void => {
+      this.#receivers.delete(receiver)
+      health.forget(name)
+    }
+    onClosed(receiver, forget)
     try {
       await receiver.opened()
     } catch (error) {
-      this.#receivers.delete(receiver)
+      forget()
       throw error
     }
     return receiver
@@ -129,7 +141,9 @@ class RabbitmqBroker implements Broker {
     return this.#closing
   }
 
-  async #open(context: BrokerContext): Promise<Opened> {
+  async #open(given: BrokerContext): Promise<Opened> {
+    const signal = AbortSignal.any([given.signal, this.#abandon.signal])
+    const context = { ...given, signal }
     const opened = new Opened(this.#options, context, (state) => this.#become(state))
     try {
       await opened.open(this.#options)
@@ -148,11 +162,14 @@ class RabbitmqBroker implements Broker {
     if (this.#closing !== closing) return
     this.#closing = null
     this.#opening = null
+    this.#abandon = new AbortController()
     this.#senders.clear()
     this.#receivers.clear()
   }
 
   async #close(deadline: Deadline): Promise<void> {
+    // Who is still waiting for a broker that is away waits no longer; what is open ends in its order.
+    if (this.#opened === null) this.#abandon.abort(new ClosedError('broker'))
     const opened = await this.#opening?.catch(() => null)
     if (!opened) return
     try {
@@ -174,4 +191,10 @@ class RabbitmqBroker implements Broker {
     this.#state = state
     for (const listener of this.#listeners) listener(state)
   }
+}
+
+/** Tells when somebody closed it, so that its wire counts no more in the broker's state. */
+function onClosed(part: Sender | Receiver, told: () => void): void {
+  const close = part.close.bind(part)
+  part.close = (deadline) => close(deadline).finally(told)
 }

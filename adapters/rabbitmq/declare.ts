@@ -3,7 +3,7 @@ import type { Finding } from '../../src/contract/topology.ts'
 import type { Channel } from './client.ts'
 import { NONE, type Difference } from './differences.ts'
 import { isPassing, REPLY, refusedRequest, replyCodeOf } from './errors.ts'
-import { mismatchOf, type Mismatch } from './mismatch.ts'
+import { mismatchOf } from './mismatch.ts'
 import type { Operations } from './operations.ts'
 import type { Setting, Settings, Wanted, WantedExchange, WantedQueue } from './wanted.ts'
 
@@ -13,7 +13,7 @@ const MOST_DIFFERENCES = 16
 /** How a declaration went. `passing`: the broker could not answer now, although it may have the thing. */
 export type Declared =
   | { readonly status: 'ok' }
-  | { readonly status: 'different'; readonly mismatches: readonly Mismatch[] }
+  | { readonly status: 'different'; readonly differences: readonly Difference[] }
   | { readonly status: 'passing'; readonly error: HoldfastError }
 
 const OK: Declared = Object.freeze({ status: 'ok' })
@@ -82,30 +82,39 @@ async function declareQueue(
   const doing = `declaring queue "${queue.name}"`
   const given = new Map<string, Setting>(Object.entries(argumentsOf(queue, byPolicy)))
   const attributes: Attributes = { durable: true, autoDelete: false }
-  const mismatches: Mismatch[] = []
+  const differences: Difference[] = []
   for (let tries = 0; tries <= MOST_DIFFERENCES; tries++) {
     const declared = await attempt(operations, doing, (channel) =>
       channel.assertQueue(queue.name, { ...attributes, arguments: Object.fromEntries(given) }),
     )
     if (declared.status === 'passing') return declared
     if (declared.status === 'ok') break
-    const [mismatch] = declared.mismatches as [Mismatch]
-    mismatches.push(mismatch)
-    adopt(mismatch, given, attributes)
+    const [difference] = declared.differences as [Difference]
+    // Adopted and still different: the rest cannot be told.
+    if (differences.some(({ setting }) => setting === difference.setting)) break
+    differences.push(difference)
+    adopt(difference, given, attributes)
   }
-  return mismatches.length === 0 ? OK : { status: 'different', mismatches }
+  return differences.length === 0 ? OK : { status: 'different', differences }
 }
 
 /** The next try declares what is there, so that the broker names the next difference. */
 function adopt(
-  { difference: { setting }, adopted }: Mismatch,
+  { setting, found }: Difference,
   given: Map<string, Setting>,
   attributes: Attributes,
 ): void {
-  if (setting === 'durable') attributes.durable = adopted === true
-  else if (setting === 'auto-delete') attributes.autoDelete = adopted === true
-  else if (adopted === undefined) given.delete(`x-${setting}`)
-  else given.set(`x-${setting}`, adopted)
+  if (setting === 'durable') attributes.durable = found === 'true'
+  else if (setting === 'auto-delete') attributes.autoDelete = found === 'true'
+  else if (found === NONE) given.delete(`x-${setting}`)
+  else given.set(`x-${setting}`, settingOf(found, given.get(`x-${setting}`)))
+}
+
+/** The broker tells no types when both sides have a value: then they are the same. */
+function settingOf(found: string, declared: Setting | undefined): Setting {
+  if (typeof declared === 'string') return found
+  if (found === 'true' || found === 'false') return found === 'true'
+  return /^-?\d+$/.test(found) ? Number(found) : found
 }
 
 async function attempt(
@@ -117,8 +126,8 @@ async function attempt(
     await operations.raw(doing, work)
     return OK
   } catch (error) {
-    const mismatch = mismatchOf(error)
-    if (mismatch !== null) return { status: 'different', mismatches: [mismatch] }
+    const difference = mismatchOf(error)
+    if (difference !== null) return { status: 'different', differences: [difference] }
     const named = refusedRequest(doing, error)
     if (isPassing(error) || named.code === 'timeout' || named.code === 'connection-lost') {
       return { status: 'passing', error: named }

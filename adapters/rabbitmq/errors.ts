@@ -9,7 +9,7 @@ import {
 import { urlText } from './url-text.ts'
 
 /** Reply codes of AMQP 0-9-1 that make a difference here. */
-export const REPLY = Object.freeze({
+export const REPLY = {
   contentTooLarge: 311,
   noRoute: 312,
   connectionForced: 320,
@@ -21,7 +21,7 @@ export const REPLY = Object.freeze({
   notAllowed: 530,
   notImplemented: 540,
   internalError: 541,
-})
+} as const
 
 /** The code with which the broker closed a channel or connection; `null` when the error is none of the broker's. */
 export function replyCodeOf(error: unknown): number | null {

@@ -18,6 +18,7 @@ export class WireHealth {
   readonly #missing: () => string | null
   readonly #changed: (state: BrokerState) => void
   #state: BrokerState = UP
+  #isOver = false
 
   constructor(missing: () => string | null, changed: (state: BrokerState) => void) {
     this.#missing = missing
@@ -42,8 +43,14 @@ export class WireHealth {
     this.refresh()
   }
 
+  /** Nothing is told from now on. */
+  end(): void {
+    this.#isOver = true
+  }
+
   /** What is missing may have changed. */
   refresh(): void {
+    if (this.#isOver) return
     const state = this.#now()
     if (state.status === this.#state.status && state.reason === this.#state.reason) return
     this.#state = state

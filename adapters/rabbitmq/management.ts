@@ -14,7 +14,7 @@ export interface QueueInfo {
   readonly exclusive?: boolean
   readonly arguments?: Settings
   readonly policy?: string | null
-  /** Of policy and operator policy together. */
+  /** Of policy and operator policy together; missing: not known yet, for seconds after the queue was made. */
   readonly effective_policy_definition?: Settings | readonly []
   readonly members?: readonly string[]
   readonly online?: readonly string[]
@@ -77,8 +77,12 @@ export class Management {
     this.#vhost = encodeURIComponent(vhostOf(options.urls[0] as string))
   }
 
-  queue(name: string): Promise<QueueInfo | null> {
-    return this.#get(`queues/${this.#vhost}/${encodeURIComponent(name)}`)
+  async queue(name: string): Promise<QueueInfo | null> {
+    const path = `queues/${this.#vhost}/${encodeURIComponent(name)}`
+    const info = await this.#get<QueueInfo>(`${path}?disable_stats=true`)
+    if (info === null || info.effective_policy_definition !== undefined) return info
+    // Before 4.3 policies are among the statistics.
+    return this.#get<QueueInfo>(path)
   }
 
   exchange(name: string): Promise<ExchangeInfo | null> {

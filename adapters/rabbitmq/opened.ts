@@ -97,6 +97,7 @@ export class Opened {
 
   /** Ends what was begun, also when it never opened. Never rejects. */
   async stop(deadline: Deadline): Promise<void> {
+    this.health.end()
     await this.bindings.stop(deadline)
     await this.#supervisor.stop(deadline)
   }

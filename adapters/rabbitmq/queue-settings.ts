@@ -20,16 +20,23 @@ export function effectiveSettings(info: QueueInfo): ReadonlyMap<string, Setting>
   return settings
 }
 
+/** Whether its policies are known, and not only its arguments. */
+export function showsPolicies(info: QueueInfo): boolean {
+  return info.effective_policy_definition !== undefined
+}
+
 /** Where a queue is not as it has to be, by argument or policy. */
 export function differencesOf(queue: WantedQueue, info: QueueInfo): readonly Difference[] {
   const found = effectiveSettings(info)
   const wanted: Readonly<Record<string, Setting>> = { ...queue.fixed, ...queue.settings }
   const names = new Set([...Object.keys(wanted), ...unasked.filter((name) => found.has(name))])
   if (found.get('single-active-consumer') === true) names.add('single-active-consumer')
+  const argumentsOnly = !showsPolicies(info)
   const differences: Difference[] = attributesOf(info)
   for (const setting of names) {
     if (wanted[setting] !== found.get(setting)) {
-      differences.push(difference(setting, wanted[setting], found.get(setting)))
+      const one = difference(setting, wanted[setting], found.get(setting))
+      differences.push({ ...one, argumentsOnly: argumentsOnly && setting !== 'queue-type' })
     }
   }
   return differences

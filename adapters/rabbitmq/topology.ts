@@ -18,7 +18,7 @@ import { checkNames } from './names-of.ts'
 import type { Operations } from './operations.ts'
 import type { Resolved } from './options.ts'
 import { Policies } from './policies.ts'
-import { differencesOf } from './queue-settings.ts'
+import { differencesOf, showsPolicies } from './queue-settings.ts'
 import type { Plan, TopicTable } from './topics.ts'
 import { wantedOf, type Wanted, type WantedQueue } from './wanted.ts'
 
@@ -85,7 +85,7 @@ export class Provisioner {
     if (declared.status === 'passing') return this.#lookInstead(wanted, declared.error, course)
     if (wanted.kind === 'queue') return this.#compare(wanted, declared, byPolicy, course)
     if (wanted.kind === 'exchange' && declared.status === 'different') {
-      for (const { difference } of declared.mismatches) {
+      for (const difference of declared.differences) {
         course.findings.push(exchangeFinding(wanted, difference))
       }
     }
@@ -117,10 +117,10 @@ export class Provisioner {
   ): Promise<void> {
     let differences: readonly Difference[] = []
     if (declared.status === 'different') {
-      differences = declared.mismatches.map(({ difference }) => difference)
+      differences = declared.differences
     }
     if (declared.status === 'different' || byPolicy) {
-      differences = (await this.#inspected(queue)) ?? differences
+      differences = (await this.#inspected(queue, declared.status === 'ok')) ?? differences
     }
     this.#found(queue, differences, plan, findings)
   }
@@ -139,10 +139,11 @@ export class Provisioner {
     findings.push(...differences.map((difference) => differenceFinding(queue, difference)))
   }
 
-  /** All differences, policies included; `null` when the management plugin cannot be asked. */
-  async #inspected(queue: WantedQueue): Promise<readonly Difference[] | null> {
+  /** All differences, policies included; `null` when the management plugin cannot be asked, or cannot say more than the declaration did. */
+  async #inspected(queue: WantedQueue, isSame = false): Promise<readonly Difference[] | null> {
     const info = await this.#asked((management) => management.queue(queue.name))
-    return info === null ? null : differencesOf(queue, info)
+    if (info === null || (isSame && !showsPolicies(info))) return null
+    return differencesOf(queue, info)
   }
 
   /** The broker could not say now: a majority is away, or a leader. What is there already is enough. */

@@ -54,6 +54,8 @@ export type WantedOptions = Pick<
 /** The broker's own, up to 4.2 the same for every queue that does not say otherwise. */
 const BROKER_CONSUMER_TIMEOUT_MS = 1_800_000
 
+const NEVER_REACHED = 2_147_483_647
+
 /** Never lost on the way to where it goes when it ends here; needs a quorum queue that rejects when full. */
 const deadLettersSafely: Settings = Object.freeze({
   overflow: 'reject-publish',
@@ -143,7 +145,10 @@ function groupSettings(
   }
 }
 
-/** Nothing ever leaves it by itself: looking into it counts as a delivery up to 4.2. */
+/**
+ * Nothing ever leaves it by itself: up to 4.2 looking into it counts as a delivery. A limit that is
+ * never reached, and not none at all: without one, 4.0 gives back what was looked at out of order.
+ */
 function deadQueue(name: string): WantedQueue {
   return {
     kind: 'queue',
@@ -152,7 +157,7 @@ function deadQueue(name: string): WantedQueue {
     role: 'dead',
     mapped: false,
     fixed: { 'queue-type': 'quorum' },
-    settings: { overflow: 'reject-publish', 'delivery-limit': -1 },
+    settings: { overflow: 'reject-publish', 'delivery-limit': NEVER_REACHED },
   }
 }
 
