@@ -25,6 +25,7 @@ export class End {
 export class FarEnd {
   readonly ends: End[] = []
   readonly #server: Server
+  #port = 0
 
   private constructor(onConnection: (end: End) => void) {
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -39,11 +40,13 @@ export class FarEnd {
     await new Promise<void>((resolve, reject) => {
       far.#server.once('error', reject).listen(0, '127.0.0.1', resolve)
     })
+    far.#port = (far.#server.address() as AddressInfo).port
     return far
   }
 
+  /** Also known once it is closed. */
   get port(): number {
-    return (this.#server.address() as AddressInfo).port
+    return this.#port
   }
 
   async close(): Promise<void> {
