@@ -60,8 +60,10 @@ export class Rig {
         return () => rule.heal()
       },
       // A broker stops reading whole connections: that of one topic is that of all.
-      neverWrite: () => {
+      neverWrite: async () => {
         const alarm = this.proxy.blockPublishers()
+        // Who publishes hears of it within a few rounds: it is this process, at the other end.
+        for (let round = 0; round < 10; round++) await new Promise(setImmediate)
         return () => alarm.heal()
       },
       loseConfirm: (topic, count) => {

@@ -282,6 +282,20 @@ describe('the confirm of one message', () => {
     ])
   })
 
+  it('stays away when a later answer covers it once more', async () => {
+    const wire = await Wire.open()
+    await wire.confirming(1)
+    wire.proxy.rule(publishTo(toOrders), { do: 'lose-confirm' }, 1)
+    wire.up(publish(1, 'orders'), publish(1, 'others'), publish(1, 'others'))
+    await soon(
+      () => 'not all were published',
+      () => told(wire.broker).filter((one) => one.startsWith('basic.publish')).length === 3,
+    )
+    wire.down(encodeConfirm(1, 'basic.ack', 1), ackUpTo(1, 3))
+    await wire.arrived('basic.ack 3', wire.client)
+    expect(told(wire.client).slice(1)).toEqual(['basic.ack 2', 'basic.ack 3'])
+  })
+
   it('comes as the broker wrote it when no rule is about what it covers', async () => {
     const wire = await Wire.open()
     await wire.confirming(1)

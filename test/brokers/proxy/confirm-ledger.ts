@@ -14,10 +14,12 @@ export interface Mark {
  */
 export class ConfirmLedger {
   readonly #channel: number
-  /** In the order of publishing, which is the order of the tags. */
+  /** What the client waits for, in the order of publishing, which is the order of the tags. */
   readonly #open = new Set<number>()
+  /** Those of them whose answer is kept from the client. */
   readonly #marked = new Map<number, Mark>()
-  readonly #held: { readonly tag: number; readonly word: Word; readonly mark: Mark }[] = []
+  /** Those of them that the broker has answered. */
+  readonly #held = new Map<number, Word>()
   #last = 0
 
   constructor(channel: number) {
@@ -33,18 +35,28 @@ export class ConfirmLedger {
 
   /** The frames that go to the client in place of this answer; null: the answer as it is. */
   answered(word: Word, tag: number, multiple: boolean): readonly Buffer[] | null {
+    // One that was kept back before is covered again: for the client it must not be.
     const covered = multiple ? this.#upTo(tag) : [tag]
+    if (covered.some((one) => this.#marked.has(one))) {
+      return covered.flatMap((one) => this.#pass(one, word))
+    }
     for (const one of covered) this.#open.delete(one)
-    if (!covered.some((one) => this.#marked.has(one))) return null
-    return covered.flatMap((one) => this.#pass(one, word))
+    return null
   }
 
   /** Ends holding for that mark: the answers that came meanwhile. */
   release(mark: Mark): readonly Buffer[] {
-    for (const [tag, of] of this.#marked) if (of === mark) this.#marked.delete(tag)
-    const due = this.#held.filter((one) => one.mark === mark)
-    this.#held.splice(0, this.#held.length, ...this.#held.filter((one) => one.mark !== mark))
-    return due.map(({ tag, word }) => encodeConfirm(this.#channel, word, tag))
+    const due: Buffer[] = []
+    for (const [tag, of] of this.#marked) {
+      if (of !== mark || mark.fate === 'lose') continue
+      this.#marked.delete(tag)
+      const word = this.#held.get(tag)
+      if (word === undefined) continue
+      this.#held.delete(tag)
+      this.#open.delete(tag)
+      due.push(encodeConfirm(this.#channel, word, tag))
+    }
+    return due
   }
 
   #upTo(tag: number): readonly number[] {
@@ -58,9 +70,11 @@ export class ConfirmLedger {
 
   #pass(tag: number, word: Word): readonly Buffer[] {
     const mark = this.#marked.get(tag)
-    this.#marked.delete(tag)
-    if (mark === undefined) return [encodeConfirm(this.#channel, word, tag)]
-    if (mark.fate === 'hold') this.#held.push({ tag, word, mark })
+    if (mark === undefined) {
+      this.#open.delete(tag)
+      return [encodeConfirm(this.#channel, word, tag)]
+    }
+    if (mark.fate === 'hold' && !this.#held.has(tag)) this.#held.set(tag, word)
     return []
   }
 }

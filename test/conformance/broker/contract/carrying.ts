@@ -155,7 +155,10 @@ export const carryingCases: readonly Case<BrokerHarness>[] = [
     const sent = [null, '', 'k'].map((key) => draft(topic, { key }))
     const received = await allArrive(stage, connection, sent)
     const keys = new Map(received.map(({ envelope }) => [envelope.id, envelope.key]))
-    for (const { id, key } of sent) assert.deepEqual(keys.get(id), key)
+    for (const { id, key } of sent) {
+      const came = keys.get(id) ?? null
+      assert.deepEqual(came && Uint8Array.from(came), key)
+    }
   }),
 
   brokerCase('keeps headers: order, duplicates, bytes, null and empty', [], async (stage) => {
