@@ -34,14 +34,14 @@ export class Connector {
   /**
    * One try, `connectTimeoutMs` at most. Rejects with code `connection-lost` when nobody answers,
    * `unavailable` when the broker or the provider of credentials says no, `missing-package` without
-   * amqplib.
+   * amqplib. Ends early when the signal aborts.
    */
-  async open(purpose: string): Promise<Wire> {
+  async open(purpose: string, signal?: AbortSignal): Promise<Wire> {
     const endpoint = this.#endpoints.present
     try {
       const amqplib = await loadAmqplib()
       const credentials = await this.#credentials(endpoint)
-      const socket = await this.#connect(amqplib, endpoint, credentials, purpose)
+      const socket = await this.#connect(amqplib, endpoint, credentials, purpose, signal)
       return this.#wire(endpoint, credentials, socket)
     } catch (error) {
       this.#endpoints.failed(endpoint)
@@ -54,6 +54,7 @@ export class Connector {
     endpoint: Endpoint,
     credentials: Credentials,
     purpose: string,
+    signal: AbortSignal | undefined,
   ): Promise<Socket> {
     const { clock } = this.#context
     const timeoutMs = this.#options.connectTimeoutMs
@@ -70,6 +71,8 @@ export class Connector {
       // Given to the socket: the one way to end it, before as after it is open.
       signal: controller.signal,
     } as Parameters<Amqplib['connect']>[1])
+    signal?.addEventListener('abort', end, { once: true })
+    if (signal?.aborted === true) end()
     try {
       const deadline = clock.now() + timeoutMs
       const model = await withDeadline(clock, deadline, () => opening, 'the connection')
@@ -78,6 +81,8 @@ export class Connector {
       opening.then(ended, () => undefined)
       end()
       throw error
+    } finally {
+      signal?.removeEventListener('abort', end)
     }
   }
 
@@ -151,7 +156,8 @@ function openError(error: unknown, { shown }: Endpoint): HoldfastError {
     const what = `${shown} refused the login: check user name and password, or what credentials() returns (${text})`
     return new HoldfastError('unavailable', what, cause)
   }
-  if (/terminated by server|NOT.ALLOWED|\b530\b|SASL/i.test(text)) {
+  // amqplib does not pass on why the broker closed instead of opening the virtual host.
+  if (/terminated by server|got <ConnectionClose|SASL/i.test(text)) {
     const what = `${shown} refused the connection: check that the virtual host exists and the user may use it (${text})`
     return new HoldfastError('unavailable', what, cause)
   }

@@ -43,6 +43,7 @@ export class Supervisor {
   #live: Wire | null = null
   #up: Wire | null = null
   #letGo: () => void = () => undefined
+  readonly #stopping: AbortController = new AbortController()
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -64,6 +65,7 @@ export class Supervisor {
   /** No new wire from now on; the present one is closed by the deadline. Never rejects. Idempotent. */
   async stop(deadline: Deadline): Promise<void> {
     this.#state = 'stopped'
+    this.#stopping.abort()
     this.#wake.ring()
     await this.#live?.close(deadline)
     const { clock, purpose } = this.#options
@@ -99,7 +101,7 @@ export class Supervisor {
   async #life(): Promise<Life> {
     const { connector, purpose } = this.#options
     try {
-      const wire = await connector.open(purpose)
+      const wire = await connector.open(purpose, this.#stopping.signal)
       if (!this.#isRunning()) wire.destroy(new ClosedError(purpose))
       return await this.#on(wire)
     } catch (error) {

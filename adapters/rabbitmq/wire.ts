@@ -22,7 +22,8 @@ export interface Wire {
   /**
    * One round trip, `rpcTimeoutMs` at most unless told otherwise; when it is not answered by then, the
    * connection is destroyed, since nobody knows any more what the next answer belongs to. Rejects with
-   * amqplib's own error for what the broker refuses, with code `connection-lost` when the wire is gone.
+   * code `timeout` then, with `connection-lost` when the wire is gone, and with amqplib's own error for
+   * what the broker refuses.
    */
   rpc<T>(what: string, work: () => Promise<T>, deadline?: Deadline): Promise<T>
   /** Told once, whatever the cause, at once when it is closed already. Returns how to stop listening. */
