@@ -3,6 +3,7 @@ import type {
   ChannelModel,
   ConfirmChannel,
   ConsumeMessage,
+  GetMessage,
   Message,
   MessageProperties,
   Options,
@@ -10,7 +11,7 @@ import type {
 
 import { HoldfastError } from '../../src/contract/errors.ts'
 
-export type { Channel, ChannelModel, ConfirmChannel, ConsumeMessage, Message }
+export type { Channel, ChannelModel, ConfirmChannel, ConsumeMessage, GetMessage, Message }
 
 /** Properties of a received message, as amqplib hands them over. */
 export type Properties = MessageProperties

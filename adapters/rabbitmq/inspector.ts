@@ -1,7 +1,8 @@
 import type { Inspector } from '../../src/contract/broker.ts'
+import { sleep, type Clock } from '../../src/contract/clock.ts'
 import { CapabilityError, HoldfastError } from '../../src/contract/errors.ts'
 import type { Destination, Envelope } from '../../src/contract/message.ts'
-import type { Channel, ConsumeMessage } from './client.ts'
+import type { Channel, GetMessage } from './client.ts'
 import { REPLY, replyCodeOf } from './errors.ts'
 import { incoming } from './incoming.ts'
 import type { Operations } from './operations.ts'
@@ -12,12 +13,14 @@ import type { Wire } from './wire.ts'
 export interface Insight {
   readonly operations: Operations
   readonly topics: TopicTable
+  readonly clock: Clock
 }
 
 /** Bodies that one look holds at most; it ends early there. */
 const MOST_BYTES = 64 * 1024 * 1024
 /** Messages that one look takes at most. */
 const MOST_MESSAGES = 2_000
+const GIVEN_BACK_MS = 1_000
 
 /**
  * Looks into queues. Depth counts what is ready: what a consumer holds unsettled is not told over AMQP.
@@ -56,9 +59,11 @@ export class RabbitmqInspector implements Inspector {
     const { operations, topics } = this.#insight()
     const ordered = to.kind !== 'reply' && topics.of(to.topic).ordered
     const found: Envelope[] = []
+    let behind = 0
     try {
       await operations.apart(`looking into queue "${queue}"`, async (channel, wire) => {
         for await (const message of fetched(channel, wire, queue, limit)) {
+          behind = message.fields.messageCount
           const envelope = incoming(message, to, ordered ? 'key' : 'none', queue)
           // The body is a view on what came from the socket.
           found.push({ ...envelope, body: envelope.body && Uint8Array.from(envelope.body) })
@@ -67,7 +72,20 @@ export class RabbitmqInspector implements Inspector {
     } catch (error) {
       throw isExclusive(error) ? notShown(queue, error) : error
     }
+    if (found.length > 0) await this.#given(queue, behind + found.length)
     return found
+  }
+
+  /** Giving back is not answered: until the queue shows it, or somebody consumes, a second at most. */
+  async #given(queue: string, count: number): Promise<void> {
+    const { operations, clock } = this.#insight()
+    const deadline = clock.now() + GIVEN_BACK_MS
+    while (clock.now() < deadline) {
+      const doing = `counting queue "${queue}"`
+      const now = await operations.run(doing, (channel) => channel.checkQueue(queue))
+      if (now.messageCount >= count || now.consumerCount > 0) return
+      await sleep(clock, 10)
+    }
   }
 
   #queues(destination: Destination): readonly string[] {
@@ -89,7 +107,7 @@ async function* fetched(
   wire: Wire,
   queue: string,
   limit: number,
-): AsyncGenerator<ConsumeMessage> {
+): AsyncGenerator<GetMessage> {
   const get = () => channel.get(queue, { noAck: false })
   let bytes = 0
   let count = 0
@@ -99,7 +117,7 @@ async function* fetched(
       if (message === false) return
       count++
       bytes += message.content.length
-      yield message as unknown as ConsumeMessage
+      yield message
     }
   } finally {
     if (count > 0) channel.nackAll(true)

@@ -1,5 +1,6 @@
 import type { BrokerContext, BrokerState, Deadline } from '../../src/contract/broker.ts'
 import type { Capabilities } from '../../src/contract/capabilities.ts'
+import type { Clock } from '../../src/contract/clock.ts'
 import type { HoldfastError } from '../../src/contract/errors.ts'
 import { Bindings } from './bindings.ts'
 import { capabilitiesOf, type Version } from './capabilities.ts'
@@ -65,6 +66,10 @@ export class Opened {
       lost: () => undefined,
       health: this.healthOf('operating'),
     })
+  }
+
+  get clock(): Clock {
+    return this.context.clock
   }
 
   get version(): Version {

@@ -103,7 +103,7 @@ export class Operations {
       try {
         return await work(channel, wire)
       } finally {
-        this.#discard(wire, channel)
+        await closed(wire, channel)
       }
     } catch (error) {
       throw refusedRequest(doing, error)
@@ -119,6 +119,12 @@ export class Operations {
   }
 
   #discard(wire: Wire, channel: Channel): void {
-    if (wire.isOpen) wire.rpc('closing a channel', () => channel.close()).catch(() => undefined)
+    void closed(wire, channel)
   }
+}
+
+/** Never rejects; a channel that the broker closed already is fine too. */
+async function closed(wire: Wire, channel: Channel): Promise<void> {
+  if (!wire.isOpen) return
+  await wire.rpc('closing a channel', () => channel.close()).catch(() => undefined)
 }

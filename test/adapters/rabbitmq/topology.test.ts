@@ -305,6 +305,10 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
   })
 
   it('keeps retries whose group queue is away until it is there again', async () => {
+    // How long the broker waits before it tries again; three minutes unless told otherwise.
+    const pauseMs =
+      'application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 2000).'
+    await stage.node.ctl('eval', pauseMs)
     const { broker } = await stage.open()
     await broker.provision(topologyOf('orders', { retryLevelsMs: [500] }), 'create')
     const to = { kind: 'group', topic: 'orders', group: 'a', delayMs: 500 } as const
@@ -318,6 +322,10 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
     await broker.provision(topologyOf('orders', { retryLevelsMs: [500] }), 'create')
     const queue = { ...to, delayMs: 0 }
     await soon('all came back', async () => (await broker.inspect!.depth(queue)) === 100)
+    await stage.node.ctl(
+      'eval',
+      'application:unset_env(rabbit, dead_letter_worker_publisher_confirm_timeout).',
+    )
   })
 
   it('sends a message round the same level again and again without losing it', async () => {
