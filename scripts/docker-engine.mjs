@@ -71,7 +71,7 @@ function runningDaemon() {
   }
 }
 
-/** Starts the daemon in the background; it outlives this script. */
+/** Starts the daemon in the background, where it outlives this script; `end` says how it ended. */
 function start() {
   mkdirSync(cacheFolder, { recursive: true })
   // Left by a daemon that was killed, it would keep the next one from starting.
@@ -79,30 +79,32 @@ function start() {
   const log = openSync(logFile, 'w')
   const more = (process.env.HOLDFAST_DOCKERD_OPTIONS ?? '').split(' ').filter(Boolean)
   say(`starting dockerd; it logs to ${logFile}, '--stop' ends it`)
-  const daemon = spawn('dockerd', ['--host', address, '--pidfile', pidFile, ...more], {
+  const child = spawn('dockerd', ['--host', address, '--pidfile', pidFile, ...more], {
     stdio: ['ignore', log, log],
     detached: true,
   })
   closeSync(log)
-  daemon.unref()
-  return new Promise((resolve) => {
-    daemon.once('exit', (code, signal) => resolve(signal ?? code))
-    daemon.once('error', (error) => resolve(error.message))
+  child.unref()
+  const daemon = { end: null }
+  child.once('exit', (code, signal) => {
+    daemon.end = signal ?? `exit code ${code}`
   })
+  child.once('error', (error) => {
+    daemon.end = error.message
+  })
+  return daemon
 }
 
 function endOfLog() {
   return readFileSync(logFile, 'utf8').trim().split('\n').slice(-15).join('\n')
 }
 
-async function untilItAnswers(ended) {
-  let end = null
-  void ended.then((how) => {
-    end = String(how)
-  })
+async function untilItAnswers(daemon) {
   const giveUpAt = Date.now() + startTimeoutMs
   while (!answers()) {
-    if (end !== null) throw new Error(`dockerd ended (${end}); the end of its log:\n${endOfLog()}`)
+    if (daemon.end !== null) {
+      throw new Error(`dockerd ended (${daemon.end}); the end of its log:\n${endOfLog()}`)
+    }
     if (Date.now() > giveUpAt) {
       throw new Error(`dockerd does not answer after ${startTimeoutMs} ms:\n${endOfLog()}`)
     }
