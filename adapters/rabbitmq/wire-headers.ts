@@ -20,6 +20,9 @@ export const RETURN_MARK = 'holdfast-return'
 /** Carries, as JSON text, the exact list of headers where a table would lose something of it. */
 const EXACT = 'holdfast-headers'
 
+/** Where each header stands when all are sorted by name: the broker sorts a table. */
+const ORDER = 'holdfast-order'
+
 /** CC and BCC are orders to the broker to send copies elsewhere, not headers. */
 const ORDERS = ['CC', 'BCC'] as const
 const attributeNames = Object.values(ATTRIBUTES)
@@ -32,6 +35,7 @@ const taken: ReadonlySet<string> = new Set([
   TOMBSTONE,
   RETURN_MARK,
   EXACT,
+  ORDER,
 ])
 /** What the broker writes about a message's life in a queue. Sent along, it would count for the next life. */
 const brokerOwn = /^x-(?:death$|first-death-|last-death-|delivery-count$|acquired-count$)/
@@ -45,12 +49,17 @@ const LONGEST_NAME = 255
  */
 export function writeHeaders(headers: Headers, table: Table, original: Table | null): void {
   let isExact = true
+  let isSorted = true
+  let last = ''
   for (const [name, value] of headers) {
     if (isCarried(name) && !Object.hasOwn(table, name)) {
       table[name] = original === null ? bytesAsBuffer(value) : typed(name, value, original)
     } else isExact = false
+    isSorted &&= last <= name
+    last = name
   }
   if (!isExact) table[EXACT] = exactText(headers)
+  else if (!isSorted) table[ORDER] = orderText(headers)
 }
 
 /** The headers of a received table: without attributes, the broker's own and ours about the transport. */
@@ -58,11 +67,11 @@ export function readHeaders(table: Table): Headers {
   const exact = table[EXACT]
   const list = typeof exact === 'string' ? exactHeaders(exact) : null
   if (list !== null) return list
-  const headers: (readonly [string, HeaderValue])[] = []
-  for (const name of Object.keys(table)) {
-    if (isCarried(name)) headers.push([name, asHeaderValue(table[name])])
-  }
-  return headers
+  const sorted = Object.keys(table).filter(isCarried)
+  if (sorted.length > 1) sorted.sort()
+  const headers = sorted.map((name) => [name, asHeaderValue(table[name])] as const)
+  const order = table[ORDER]
+  return typeof order === 'string' ? ordered(headers, order) : headers
 }
 
 /** An attribute under either spelling; `null` when there is none or it is no text. */
@@ -101,6 +110,19 @@ function asHeaderValue(raw: unknown): HeaderValue {
   if (typeof raw === 'string' || raw instanceof Uint8Array) return raw
   if (raw === null || raw === undefined) return null
   return JSON.stringify(raw)
+}
+
+/** The place of each header among the sorted. */
+function orderText(headers: Headers): string {
+  const sorted = headers.map(([name]) => name).sort()
+  return headers.map(([name]) => sorted.indexOf(name)).join(',')
+}
+
+/** As they were sent; sorted when the text does not fit them: somebody added or took some. */
+function ordered(sorted: Headers, order: string): Headers {
+  const headers = order.split(',').map((place) => sorted[Number(place)])
+  const isWhole = headers.length === sorted.length && new Set(headers).size === sorted.length
+  return isWhole && !headers.includes(undefined) ? (headers as Headers) : sorted
 }
 
 /** Text is itself, bytes are an array with their base64, null is null. */
