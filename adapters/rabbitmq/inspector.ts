@@ -36,13 +36,8 @@ export class RabbitmqInspector implements Inspector {
   }
 
   async depth(destination: Destination): Promise<number> {
-    const { operations } = this.#insight()
     let depth = 0
-    for (const queue of this.#queues(destination)) {
-      const doing = `counting queue "${queue}"`
-      const { messageCount } = await operations.run(doing, (channel) => channel.checkQueue(queue))
-      depth += messageCount
-    }
+    for (const queue of this.#queues(destination)) depth += await this.#count(queue)
     return depth
   }
 
@@ -59,11 +54,10 @@ export class RabbitmqInspector implements Inspector {
     const { operations, topics } = this.#insight()
     const ordered = to.kind !== 'reply' && topics.of(to.topic).ordered
     const found: Envelope[] = []
-    let behind = 0
+    const before = await this.#count(queue)
     try {
       await operations.apart(`looking into queue "${queue}"`, async (channel, wire) => {
         for await (const message of fetched(channel, wire, queue, limit)) {
-          behind = message.fields.messageCount
           const envelope = incoming(message, to, ordered ? 'key' : 'none', queue)
           // The body is a view on what came from the socket.
           found.push({ ...envelope, body: envelope.body && Uint8Array.from(envelope.body) })
@@ -72,20 +66,21 @@ export class RabbitmqInspector implements Inspector {
     } catch (error) {
       throw isExclusive(error) ? notShown(queue, error) : error
     }
-    if (found.length > 0) await this.#given(queue, behind + found.length)
+    if (found.length > 0) await this.#given(queue, before)
     return found
   }
 
   /** Giving back is not answered: until the queue shows it, or somebody consumes, a second at most. */
-  async #given(queue: string, count: number): Promise<void> {
-    const { operations, clock } = this.#insight()
+  async #given(queue: string, before: number): Promise<void> {
+    const { clock } = this.#insight()
     const deadline = clock.now() + GIVEN_BACK_MS
-    while (clock.now() < deadline) {
-      const doing = `counting queue "${queue}"`
-      const now = await operations.run(doing, (channel) => channel.checkQueue(queue))
-      if (now.messageCount >= count || now.consumerCount > 0) return
-      await sleep(clock, 10)
-    }
+    while ((await this.#count(queue)) < before && clock.now() < deadline) await sleep(clock, 10)
+  }
+
+  async #count(queue: string): Promise<number> {
+    const doing = `counting queue "${queue}"`
+    const { operations } = this.#insight()
+    return (await operations.run(doing, (channel) => channel.checkQueue(queue))).messageCount
   }
 
   #queues(destination: Destination): readonly string[] {

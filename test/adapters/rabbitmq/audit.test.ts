@@ -1,0 +1,135 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+
+import type { Finding } from '../../../src/contract/topology.ts'
+import { startNode, type OwnNode } from '../../brokers/rabbitmq.ts'
+import type { RabbitmqNode } from '../../brokers/rabbitmq-node.ts'
+import { sharedNode } from '../../brokers/shared-node.ts'
+import { BrokerStage, soon, topologyOf } from './broker-stage.ts'
+
+let old: OwnNode
+beforeAll(async () => void (old = await startNode({ version: 'old' })))
+afterAll(() => old.remove())
+
+const versions: readonly (readonly [string, () => RabbitmqNode])[] = [
+  ['RabbitMQ 4.3', () => sharedNode()],
+  ['RabbitMQ before 4.3', () => old.node],
+]
+
+/** A vhost of one node always has these. */
+const always = ['rabbitmq.cluster-size']
+
+function codes(findings: readonly Finding[]): readonly string[] {
+  return findings.map(({ code }) => code).filter((code) => !always.includes(code))
+}
+
+describe.each(versions)('the audit on %s', (_, nodeOf) => {
+  let stage: BrokerStage
+  beforeEach(async () => void (stage = await BrokerStage.on(nodeOf())))
+  afterEach(() => stage.close())
+
+  it('finds nothing but the single node in what it made itself', async () => {
+    const { broker } = await stage.open({ managementUrl: stage.managementUrl })
+    const topology = topologyOf('orders', {
+      partitions: 2,
+      ordering: 'key',
+      retryLevelsMs: [1_000],
+    })
+    await broker.provision(topology, 'create')
+    await soon('policies are known', async () => {
+      const path = `queues/${encodeURIComponent(stage.vhost.name)}/orders.a.dead`
+      return 'effective_policy_definition' in (await stage.management.get<object>(path))
+    })
+    const findings = await broker.audit(topology)
+    expect(findings).toMatchObject([
+      { severity: 'warning', code: 'rabbitmq.cluster-size', declared: 'at least 3', found: '1' },
+    ])
+  })
+
+  it('says without the management API that it saw only part', async () => {
+    const { broker } = await stage.open()
+    const findings = await broker.audit(topologyOf('orders'))
+    expect(findings.map(({ severity, code, subject }) => [severity, code, subject])).toEqual([
+      ['info', 'rabbitmq.audit-partial', 'managementUrl'],
+      ['error', 'rabbitmq.exchange-missing', 'orders'],
+      ['error', 'rabbitmq.queue-missing', 'orders.a.dead'],
+      ['error', 'rabbitmq.queue-missing', 'orders.a'],
+    ])
+  })
+
+  it('names what is weak about mapped things', async () => {
+    const operator = await stage.channel()
+    await operator.assertExchange('legacy', 'topic', { alternateExchange: 'elsewhere' })
+    await operator.assertQueue('classic', {
+      arguments: { 'x-message-ttl': 1_000, 'x-max-length': 5 },
+    })
+    await operator.assertQueue('drops', { arguments: { 'x-queue-type': 'quorum' } })
+    const groups = { a: { queue: 'classic' }, b: { queue: 'drops' } }
+    const map = { orders: { exchange: 'legacy', groups } }
+    const { broker } = await stage.open({ map, managementUrl: stage.managementUrl })
+    const topology = topologyOf('orders', { groups: ['a', 'b'] })
+    await broker.provision(topology, 'create')
+    const findings = await broker.audit(topology)
+    const seen = findings.map(({ severity, code, subject }) => `${severity} ${code} ${subject}`)
+    for (const expected of [
+      'warning rabbitmq.exchange-alternate legacy',
+      'warning rabbitmq.queue-queue-type classic',
+      'warning rabbitmq.queue-message-ttl classic',
+      'error rabbitmq.queue-max-length classic',
+      'error rabbitmq.queue-delivery-limit drops',
+    ]) {
+      expect(seen).toContain(expected)
+    }
+  })
+
+  it('refuses to consume from a mapped queue that drops at its delivery limit, unless that is allowed', async () => {
+    const operator = await stage.channel()
+    await operator.assertQueue('drops', { arguments: { 'x-queue-type': 'quorum' } })
+    const map = { orders: { exchange: '', routingKey: 'drops', groups: { a: { queue: 'drops' } } } }
+    const maxHeld = { messages: 10, bytes: 1_000_000 }
+    const subscription = {
+      topics: ['orders'],
+      group: 'a',
+      ordering: 'none',
+      from: 'now',
+      maxHeld,
+    } as const
+    const sink = { deliver() {}, async revoking() {}, lost() {}, ended() {} }
+    const { managementUrl } = stage
+    const { broker } = await stage.open({ map, managementUrl })
+    await expect(broker.receive(subscription, sink)).rejects.toMatchObject({
+      code: 'topology',
+      message: /"drops" is mapped and has no dead-letter exchange/,
+    })
+    const allowing = await stage.open({ map, managementUrl, allowDropOnLimit: true })
+    await allowing.broker.receive(subscription, sink)
+    const blind = await stage.open({ map })
+    await blind.broker.receive(subscription, sink)
+    expect(blind.events).toMatchObject([{ type: 'warning', code: 'rabbitmq.drop-on-limit' }])
+    const safe = { pattern: '^drops$', definition: { 'dead-letter-exchange': 'dlx' } }
+    const vhost = encodeURIComponent(stage.vhost.name)
+    await stage.management.put(`policies/${vhost}/safe`, { ...safe, 'apply-to': 'queues' })
+    await soon('the policy counts', () =>
+      broker.receive(subscription, sink).then(
+        () => true,
+        () => false,
+      ),
+    )
+  })
+
+  it('names alarms', async () => {
+    const clear = await stage.node.diskAlarm()
+    try {
+      const { broker } = await stage.open({ managementUrl: stage.managementUrl })
+      await soon('the alarm is known', async () =>
+        codes(await broker.audit({ topics: [] })).includes('rabbitmq.disk-alarm'),
+      )
+    } finally {
+      await clear()
+    }
+  })
+
+  it('names connections that others can read or pretend to be', async () => {
+    const { broker } = await stage.open({ tls: { rejectUnauthorized: false } })
+    expect(codes(await broker.audit({ topics: [] }))).toContain('rabbitmq.tls-unverified')
+  })
+})
