@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
+  copyFileSync,
   existsSync,
   readFileSync,
   readdirSync,
@@ -22,7 +23,15 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
 const stamp = join(dist, '.built-from')
 const sourceFolders = ['src', 'adapters', 'test', 'examples', 'bench']
-const settings = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']
+/** Read by what is built, from beside it. */
+const data = ['test/brokers/images.json']
+const settings = [
+  ...data,
+  'package.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'package-lock.json',
+]
 
 function sources() {
   return sourceFolders
@@ -72,6 +81,7 @@ function build() {
   const fresh = `${dist}.${process.pid}`
   try {
     if (!compile(fresh)) return false
+    for (const name of data) copyFileSync(join(root, name), join(fresh, name))
     writeFileSync(join(fresh, '.built-from'), from)
     replaceDist(fresh)
     return true

@@ -3,6 +3,7 @@ import { History, type HistoryEvent } from './history.ts'
 import { killPlan, type PlannedKill } from './kill-plan.ts'
 import type { View } from './live-view.ts'
 import { Outage } from './outage.ts'
+import { Restart } from './restart.ts'
 import type { RunPlan } from './run-plan.ts'
 import { files } from './settings.ts'
 import type { Running } from './watch.ts'
@@ -35,8 +36,10 @@ export class Crew implements Running {
   readonly #history: History
   readonly #members: readonly Member[]
   readonly #outage: Outage
-  #outageAt: number
-  #outageEnded: Promise<void> = Promise.resolve()
+  readonly #restart: Restart
+  /** When each of them happens, as a share of the input; one at a time. */
+  readonly #away: { readonly at: number; readonly happen: () => Promise<void> }[] = []
+  #awayEnded: Promise<void> = Promise.resolve()
 
   constructor(plan: RunPlan) {
     const { settings, seed } = plan
@@ -49,7 +52,14 @@ export class Crew implements Running {
       killing: undefined,
     }))
     this.#outage = new Outage(settings, plan.container, plan.outageMs)
-    this.#outageAt = plan.outageMs > 0 ? 0.4 + draw(seed, 'outage') * 0.2 : Number.POSITIVE_INFINITY
+    this.#restart = new Restart(settings, plan.container)
+    if (plan.outageMs > 0) {
+      this.#away.push({ at: 0.3 + draw(seed, 'outage') * 0.2, happen: () => this.#takeAway() })
+    }
+    if (plan.restarts > 0) {
+      const at = 0.55 + draw(seed, 'restart') * 0.2
+      this.#away.push({ at, happen: () => this.#restart.happen() })
+    }
   }
 
   get counts(): { readonly dead: number; readonly kills: number } {
@@ -61,11 +71,12 @@ export class Crew implements Running {
     const busy = this.#members.some(
       (one) => one.killing !== undefined || one.process.givenUp !== null,
     )
-    return this.#members[0]?.process.finished === true && !busy && !this.#outage.going
+    return this.#members[0]?.process.finished === true && !busy && !this.#isAway
   }
 
   get now(): string {
     if (this.#outage.going) return 'broker taken away'
+    if (this.#restart.going) return 'broker restarting'
     const down = this.#members.filter(({ process }) => !process.running && !process.finished)
     return down.length === 0 ? '' : `${down.map(({ process }) => process.name).join(', ')} killed`
   }
@@ -80,7 +91,7 @@ export class Crew implements Running {
       this.trouble ??= member.process.givenUp
       this.#killWhenDue(member, view)
     }
-    if (this.#shareOf('intake', view) >= this.#outageAt) this.#takeBrokerAway()
+    this.#takeAwayWhenDue(view)
   }
 
   /** Stops every process; returns those that did not end by themselves. */
@@ -89,7 +100,8 @@ export class Crew implements Running {
     const ended = await Promise.all(this.#members.map(({ process }) => process.stop(STOP_MS)))
     for (const { process } of this.#members) process.observe((event) => this.#notice(event))
     this.#outage.abandon()
-    await this.#outageEnded
+    this.#restart.abandon()
+    await this.#awayEnded
     this.#history.close()
     return this.#members.flatMap(({ process }, index) => (ended[index] ? [] : [process.name]))
   }
@@ -101,6 +113,11 @@ export class Crew implements Running {
       process.abandon()
     }
     this.#outage.abandon()
+    this.#restart.abandon()
+  }
+
+  get #isAway(): boolean {
+    return this.#outage.going || this.#restart.going
   }
 
   #notice(event: HistoryEvent): void {
@@ -131,10 +148,18 @@ export class Crew implements Running {
     return (taken * done) / Math.max(1, accepted)
   }
 
-  #takeBrokerAway(): void {
-    this.#outageAt = Number.POSITIVE_INFINITY
-    this.#outageEnded = this.#outage.happen().catch((error: unknown) => {
+  #takeAwayWhenDue(view: View): void {
+    const [next] = this.#away
+    if (next === undefined || this.#isAway || this.#shareOf('intake', view) < next.at) return
+    this.#away.shift()
+    this.#awayEnded = next.happen()
+  }
+
+  async #takeAway(): Promise<void> {
+    try {
+      await this.#outage.happen()
+    } catch (error) {
       this.#history.write('fail', { op: 'outage', reason: (error as Error).message })
-    })
+    }
   }
 }

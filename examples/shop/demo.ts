@@ -4,11 +4,12 @@
  */
 import { isHoldfastError } from 'holdfast'
 
+import { findBroker, type BrokerPlace } from './broker-place.ts'
 import { usualFailures, withSomeFailures } from './charge-failures.ts'
 import { Crew, PROCESSES } from './crew.ts'
 import { lookAt, seekableInput, type Input } from './input.ts'
 import { OneProcess } from './one-process.ts'
-import { parseOptions, type DemoOptions } from './options.ts'
+import { isEmbedded, parseOptions, type DemoOptions } from './options.ts'
 import { readRun } from './reader.ts'
 import { grouped, reportText } from './report.ts'
 import { RunFolder } from './run-folder.ts'
@@ -30,7 +31,19 @@ const KILLS_WANTED = 3
 async function main(options: DemoOptions): Promise<number> {
   const folder = new RunFolder(options.dir, options.keep)
   process.once('exit', () => folder.remove())
-  const plan = await prepare(options, folder.path)
+  const place = await findBroker(options)
+  const abandon = (): void => place.abandon()
+  process.once('exit', abandon)
+  try {
+    return await runOn(place, options, folder)
+  } finally {
+    await place.release()
+    process.off('exit', abandon)
+  }
+}
+
+async function runOn(place: BrokerPlace, options: DemoOptions, folder: RunFolder): Promise<number> {
+  const plan = await prepare(options, place, folder.path)
   const started = performance.now()
   const { broker } = plan.settings
   const trouble = await (broker === 'memory' ? runInOneProcess(plan) : runWithFaults(plan))
@@ -45,9 +58,10 @@ async function main(options: DemoOptions): Promise<number> {
   return exitCode
 }
 
-function wanted({ kills }: DemoOptions): Wanted {
+function wanted({ kills, broker }: DemoOptions): Wanted {
   const processes = PROCESSES.map(({ name }) => name)
-  return { processes, kills: Math.max(kills, KILLS_WANTED), outages: 1 }
+  const restarts = isEmbedded(broker) ? 0 : 1
+  return { processes, kills: Math.max(kills, KILLS_WANTED), outages: 1, restarts }
 }
 
 async function runWithFaults(plan: RunPlan): Promise<string | null> {
@@ -77,17 +91,19 @@ async function runInOneProcess(plan: RunPlan): Promise<string | null> {
   }
 }
 
-async function prepare(options: DemoOptions, dir: string): Promise<RunPlan> {
+async function prepare(options: DemoOptions, place: BrokerPlace, dir: string): Promise<RunPlan> {
   const input = await readableInput(options, dir)
-  const settings = settingsOf(options, dir, input)
+  const settings = settingsOf(options, place, dir, input)
   const expectedMs = (input.orders / (settings.ratePerSecond ?? 200)) * 1_000
   announce(options, input, dir, expectedMs)
   await createTables(files.shop(dir))
   writeSettings(settings)
   await tryBroker(settings)
-  const { seed, kills, outageMs, container } = options
+  const { seed, kills, outageMs, restarts } = options
+  const { container } = place
   const timeoutMs = options.timeoutMs ?? Math.round(120_000 + 3 * expectedMs)
-  return { settings, orders: input.orders, seed, kills, outageMs, container, timeoutMs }
+  const faults = { seed, kills, outageMs, restarts, container }
+  return { settings, orders: input.orders, ...faults, timeoutMs }
 }
 
 function announce(options: DemoOptions, input: Input, dir: string, expectedMs: number): void {
@@ -107,14 +123,20 @@ async function readableInput(options: DemoOptions, dir: string): Promise<Input> 
   return lookAt(path, options.fields)
 }
 
-function settingsOf(options: DemoOptions, dir: string, input: Input): Settings {
+function settingsOf(
+  options: DemoOptions,
+  { url, prefix }: BrokerPlace,
+  dir: string,
+  input: Input,
+): Settings {
   const { path, bytes, fields } = input
-  const { broker, url, rate } = options
+  const { broker, rate } = options
   const auto = Math.min(MOST_PER_SECOND, Math.max(input.orders, 1) / SPREAD_OVER_SECONDS)
   return {
     dir,
     broker,
     url,
+    prefix,
     input: { path, bytes, fields },
     ratePerSecond: rate === 'unlimited' ? null : rate === 'auto' ? auto : rate,
     failures: withSomeFailures(usualFailures(options.seed), input.sampledIds),

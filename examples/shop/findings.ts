@@ -4,6 +4,12 @@ export interface Named {
   readonly first: readonly string[]
 }
 
+/** A time without the broker. */
+export interface Away {
+  readonly ms: number
+  readonly acceptedMeanwhile: number
+}
+
 /** How many orders of a kind are named. */
 const NAMED = 5
 
@@ -57,9 +63,14 @@ export interface Findings {
   readonly kills: Readonly<Record<string, number>>
   /** Exits nobody asked for. */
   readonly crashes: Readonly<Record<string, number>>
-  readonly outages: readonly { readonly ms: number; readonly acceptedMeanwhile: number }[]
+  readonly outages: readonly Away[]
   /** Why the broker could not be taken away. */
   readonly outageFailures: readonly string[]
+  readonly restarts: readonly Away[]
+  /** Why the broker could not be restarted. */
+  readonly restartFailures: readonly string[]
+  /** Messages the broker still has for billing; null when nobody looked. */
+  readonly leftInBroker: number | null
   /** Lines of the histories that are not whole. */
   readonly torn: number
 }

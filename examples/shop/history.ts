@@ -27,7 +27,7 @@ export type Fact =
   | { readonly op: 'dead'; readonly message: string | null; readonly reason: string }
   | { readonly op: 'kill'; readonly victim: string; readonly victimPid: number }
   | { readonly op: 'crash'; readonly victim: string; readonly how: string }
-  | { readonly op: 'outage'; readonly ms?: number; readonly reason?: string }
+  | { readonly op: 'outage' | 'restart'; readonly ms?: number; readonly reason?: string }
 
 /** One line of a history. */
 export type HistoryEvent = Fact & {

@@ -24,6 +24,8 @@ export interface DemoOptions {
   /** SIGKILLs per process. */
   readonly kills: number
   readonly outageMs: number
+  /** Restarts of a broker that runs in a container. */
+  readonly restarts: number
   readonly seed: number
   /** Orders per second; 'auto': from the size of the input; 'unlimited'. */
   readonly rate: number | 'auto' | 'unlimited'
@@ -42,6 +44,7 @@ const known = {
   container: { type: 'string' },
   kills: { type: 'string' },
   outage: { type: 'string' },
+  restarts: { type: 'string' },
   seed: { type: 'string' },
   rate: { type: 'string' },
   fast: { type: 'boolean' },
@@ -63,9 +66,10 @@ export function parseOptions(args: readonly string[]): DemoOptions | 'help' {
     fields: { id: text(given, 'id'), key: text(given, 'key'), amount: text(given, 'amount') },
     broker,
     url: checkedUrl(broker, text(given, 'url')),
-    container: checkedContainer(broker, text(given, 'container')),
+    container: checkedContainer(broker, given),
     kills: number(given, 'kills', { min: 0, max: 1_000, whole: true }) ?? 3,
     outageMs: (number(given, 'outage', { min: 0, max: 60 }) ?? 2) * 1_000,
+    restarts: chosenRestarts(broker, given),
     seed: number(given, 'seed', { min: 0, max: 2 ** 32 - 1, whole: true }) ?? 11,
     rate: chosenRate(given),
     timeoutMs: milliseconds(number(given, 'timeout', { min: 1, max: 86_400 })),
@@ -117,7 +121,8 @@ function chosenBroker(given: Given): BrokerName {
   throw new UsageError(`--broker: got "${name}"; allowed: ${brokerNames.join(', ')}`)
 }
 
-function isEmbedded(broker: BrokerName): boolean {
+/** True for brokers that are a file or the memory of a process. */
+export function isEmbedded(broker: BrokerName): boolean {
   return broker === 'sqlite' || broker === 'memory'
 }
 
@@ -125,21 +130,33 @@ function checkedUrl(broker: BrokerName, url: string | null): string | null {
   if (isEmbedded(broker) && url !== null) {
     throw new UsageError(`--url: the ${broker} broker has none; --dir chooses where its file is`)
   }
-  if (!isEmbedded(broker) && url === null) {
+  if (!isEmbedded(broker) && broker !== 'rabbitmq' && url === null) {
     throw new UsageError(`--broker ${broker} needs --url, for example ${exampleUrls[broker]}`)
   }
   return url
 }
 
 const exampleUrls: Readonly<Record<string, string>> = {
-  rabbitmq: 'amqp://localhost:5672',
   kafka: 'kafka://localhost:9092',
   rocketmq: 'rocketmq://localhost:8081',
 }
 
-function checkedContainer(broker: BrokerName, container: string | null): string | null {
-  if (container === null || !isEmbedded(broker)) return container
-  throw new UsageError(`--container: the ${broker} broker runs in no container`)
+function checkedContainer(broker: BrokerName, given: Given): string | null {
+  const container = text(given, 'container')
+  if (container === null) return null
+  if (isEmbedded(broker)) {
+    throw new UsageError(`--container: the ${broker} broker runs in no container`)
+  }
+  if (text(given, 'url') !== null) return container
+  throw new UsageError('--container needs --url: where the broker in that container is')
+}
+
+/** Restarting a file means nothing. */
+function chosenRestarts(broker: BrokerName, given: Given): number {
+  const restarts = number(given, 'restarts', { min: 0, max: 1, whole: true })
+  if (!isEmbedded(broker)) return restarts ?? 1
+  if (restarts === null || restarts === 0) return 0
+  throw new UsageError(`--restarts: the ${broker} broker is no process of its own`)
 }
 
 function chosenRate(given: Given): number | 'auto' | 'unlimited' {

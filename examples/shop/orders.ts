@@ -32,3 +32,9 @@ export const Orders: Topic<Order> = topic('orders', {
 
 /** The group of consumers that charges orders. */
 export const BILLING = 'billing'
+
+/** Where a broker has partitions, two billing processes share this many. */
+export const PARTITIONS = 4
+
+/** Delays at which retries wait in a broker that has none of its own; the shop's longest is 2 s. */
+export const RETRY_LEVELS_MS: readonly number[] = [1_000, 5_000]

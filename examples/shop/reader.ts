@@ -1,21 +1,22 @@
 import { fateOf } from './charge-failures.ts'
 import { EmbeddedBroker } from './embedded-broker.ts'
-import { named, type Findings } from './findings.ts'
+import { named, type Away, type Findings } from './findings.ts'
 import { readLines } from './read-lines.ts'
+import { readRabbitmq } from './rabbitmq-reader.ts'
 import { files, type Settings } from './settings.ts'
 import { count, openPlain, type PlainDatabase } from './sql.ts'
-import { Tally } from './tally.ts'
+import { Tally, type Aways } from './tally.ts'
 
 /** Order id → why it is in the dead letters. */
 type DeadOrders = ReadonlyMap<string, string>
 
 /**
- * Reads what a finished run left in its folder. Plain SQL and the histories of the processes; the
- * library that is judged here takes no part.
+ * Reads what a finished run left in its folder and in the broker. Plain SQL, a plain client of the
+ * broker and the histories of the processes; the library that is judged here takes no part.
  */
 export async function readRun(settings: Settings): Promise<Findings> {
   const tally = Tally.of(settings.dir)
-  const dead = await deadOrders(settings, tally)
+  const { dead, left } = await brokerOf(settings, tally)
   const shop = await openPlain(files.shop(settings.dir), { readOnly: true, busyMs: 5_000 })
   try {
     return {
@@ -26,20 +27,25 @@ export async function readRun(settings: Settings): Promise<Findings> {
       ...fatesOf(shop, settings, dead, tally),
       ...deliveriesOf(tally, dead),
       ...faultsOf(tally),
+      leftInBroker: left,
     }
   } finally {
     shop.close()
   }
 }
 
-/** From the embedded broker's file; of other brokers as far as the histories say. */
-async function deadOrders({ dir }: Settings, tally: Tally): Promise<DeadOrders> {
-  const broker = await EmbeddedBroker.open(dir)
-  if (broker === null) return tally.deadOrders()
+/** What the broker itself holds; where nobody can look, as far as the histories say. */
+async function brokerOf(
+  { dir, broker, url, prefix }: Settings,
+  tally: Tally,
+): Promise<{ readonly dead: DeadOrders; readonly left: number | null }> {
+  if (broker === 'rabbitmq' && url !== null) return readRabbitmq(url, prefix ?? '')
+  const embedded = await EmbeddedBroker.open(dir)
+  if (embedded === null) return { dead: tally.deadOrders(), left: null }
   try {
-    return broker.deadLetters()
+    return { dead: embedded.deadLetters(), left: embedded.waiting() }
   } finally {
-    broker.close()
+    embedded.close()
   }
 }
 
@@ -145,14 +151,26 @@ function deliveriesOf(
 
 function faultsOf(
   tally: Tally,
-): Pick<Findings, 'kills' | 'crashes' | 'outages' | 'outageFailures' | 'torn'> {
-  const outages = tally.outages.map(({ from, to, ms }) => {
-    const acceptedMeanwhile = tally.takenAt.filter((at) => at >= from && at <= to).length
-    return { ms, acceptedMeanwhile }
+): Pick<
+  Findings,
+  'kills' | 'crashes' | 'outages' | 'outageFailures' | 'restarts' | 'restartFailures' | 'torn'
+> {
+  const { outages, restarts, torn } = tally
+  return {
+    kills: Object.fromEntries(tally.kills),
+    crashes: Object.fromEntries(tally.crashes),
+    outages: awaysOf(outages, tally),
+    outageFailures: outages.failures,
+    restarts: awaysOf(restarts, tally),
+    restartFailures: restarts.failures,
+    torn,
+  }
+}
+
+function awaysOf({ all }: Aways, { takenAt }: Tally): readonly Away[] {
+  return all.map(({ from, to, ms }) => {
+    return { ms, acceptedMeanwhile: takenAt.filter((at) => at >= from && at <= to).length }
   })
-  const { outageFailures, torn } = tally
-  const kills = Object.fromEntries(tally.kills)
-  return { outages, outageFailures, kills, crashes: Object.fromEntries(tally.crashes), torn }
 }
 
 function reasonsOf(dead: DeadOrders): Readonly<Record<string, number>> {

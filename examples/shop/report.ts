@@ -1,4 +1,4 @@
-import type { Findings } from './findings.ts'
+import type { Away, Findings } from './findings.ts'
 import { REJECTIONS_KEPT } from './tables.ts'
 import type { Verdict } from './verdict.ts'
 
@@ -33,6 +33,9 @@ function numbers(found: Findings): readonly Line[] {
     ['lost', found.lost.count, 'must be 0'],
     ['out of order', late, 'must be 0: first deliveries and charges of each customer'],
     ['dead-lettered', found.dead, deadNote(found)],
+    ...(found.leftInBroker === null
+      ? []
+      : [['left in broker', found.leftInBroker, 'must be 0'] as const]),
   ]
 }
 
@@ -47,19 +50,25 @@ function deadNote(found: Findings): string {
 
 function faults(found: Findings): readonly Line[] {
   const kills = Object.entries(found.kills).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  const outages = found.outages.map(
-    ({ ms, acceptedMeanwhile }) =>
-      `${(ms / 1_000).toFixed(1)} s, ${acceptedMeanwhile} orders accepted meanwhile`,
-  )
   const crashes = Object.entries(found.crashes).map(([name, n]) => `${name} ${n}`)
   return [
     ['kills', sum(found.kills), kills.map(([name, n]) => `${name} ${n}`).join(', ')],
-    ['outages', found.outages.length, outages.join('; ')],
+    ['outages', found.outages.length, awayNote(found.outages)],
+    ...(found.restarts.length === 0
+      ? []
+      : [['restarts', found.restarts.length, awayNote(found.restarts)] as const]),
     ...(crashes.length === 0
       ? []
       : [['crashes', sum(found.crashes), `nobody asked for: ${crashes.join(', ')}`] as const]),
     ...(found.torn === 0 ? [] : [['torn', found.torn, 'lines of the histories'] as const]),
   ]
+}
+
+function awayNote(aways: readonly Away[]): string {
+  const notes = aways.map(({ ms, acceptedMeanwhile }) => {
+    return `${(ms / 1_000).toFixed(1)} s, ${acceptedMeanwhile} orders accepted meanwhile`
+  })
+  return notes.join('; ')
 }
 
 function rejected({ rejected: all, rejections }: Findings): readonly string[] {

@@ -9,7 +9,9 @@ export interface RunPlan {
   /** SIGKILLs per process. */
   readonly kills: number
   readonly outageMs: number
-  /** The container to pause, for brokers that run in one. */
+  /** How often the broker is restarted. */
+  readonly restarts: number
+  /** The container to pause and to restart, for brokers that run in one. */
   readonly container: string | null
   readonly timeoutMs: number
 }

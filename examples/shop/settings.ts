@@ -10,6 +10,8 @@ export interface Settings {
   readonly dir: string
   readonly broker: BrokerName
   readonly url: string | null
+  /** Stands before every name on a broker that other runs use too. */
+  readonly prefix: string | null
   readonly input: { readonly path: string; readonly bytes: number; readonly fields: Fields }
   /** Orders per second; null: as fast as it goes. */
   readonly ratePerSecond: number | null

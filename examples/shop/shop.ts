@@ -9,7 +9,7 @@ import {
 import { charging } from './billing.ts'
 import type { History } from './history.ts'
 import { Intake } from './intake.ts'
-import { BILLING, Orders } from './orders.ts'
+import { BILLING, Orders, PARTITIONS, RETRY_LEVELS_MS } from './orders.ts'
 import { files, type Settings } from './settings.ts'
 
 /** What a process does. */
@@ -25,15 +25,16 @@ const DRAIN_MS = 10_000
  * All that depends on the broker is in here: another `--broker` changes nothing else. Orders,
  * charges, outbox and inbox are in one SQLite file.
  */
-function configOf({ dir, broker, url }: Settings) {
+function configOf({ dir, broker, url, prefix }: Settings) {
   const store = { use: 'sqlite', file: files.shop(dir) } as const
   const embedded = { file: files.broker(dir), leaseMs: LEASE_MS }
-  const place = broker === 'sqlite' ? embedded : url === null ? {} : { url }
+  const place = broker === 'sqlite' ? embedded : url === null ? {} : { url, prefix }
+  const topic = { groups: [BILLING], partitions: PARTITIONS, retryLevelsMs: RETRY_LEVELS_MS }
   return {
     broker: { use: broker, ...place },
     outbox: store,
     inbox: store,
-    topics: { [Orders.name]: { groups: [BILLING] } },
+    topics: { [Orders.name]: topic },
     source: 'shop',
   } satisfies HoldfastConfig
 }

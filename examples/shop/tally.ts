@@ -11,11 +11,18 @@ interface FirstDelivery {
   at: number
 }
 
-/** An outage as the process that caused it tells it. */
+/** A time without the broker, as the process that caused it tells it. */
 export interface Outage {
   readonly from: number
   readonly to: number
   readonly ms: number
+}
+
+/** All of a kind, and why others did not happen. */
+export interface Aways {
+  readonly all: Outage[]
+  readonly failures: string[]
+  since: number
 }
 
 /** What all the histories of a run say together. */
@@ -27,9 +34,8 @@ export class Tally {
   readonly failedOnce: Set<string> = new Set<string>()
   readonly kills: Map<string, number> = new Map<string, number>()
   readonly crashes: Map<string, number> = new Map<string, number>()
-  readonly outages: Outage[] = []
-  /** Why the broker could not be taken away. */
-  readonly outageFailures: string[] = []
+  readonly outages: Aways = { all: [], failures: [], since: 0 }
+  readonly restarts: Aways = { all: [], failures: [], since: 0 }
   /** Handlers that ran for a message that had been handed to one before. */
   handledAgain = 0
   /** Deliveries that only the inbox saw. */
@@ -40,7 +46,6 @@ export class Tally {
   /** Message id → reason. */
   readonly #dead = new Map<string, string>()
   readonly #first = new Map<string, FirstDelivery>()
-  #outageSince = 0
 
   /** Reads every history in the folder. */
   static of(dir: string): Tally {
@@ -100,10 +105,9 @@ export class Tally {
         this.crashes.set(event.victim, (this.crashes.get(event.victim) ?? 0) + 1)
         return
       case 'outage':
-        if (event.phase === 'invoke') this.#outageSince = event.at
-        else if (event.phase === 'ok') this.#outage(event.at, event.ms ?? 0)
-        else this.outageFailures.push(event.reason ?? 'unknown')
-        return
+        return addAway(this.outages, event)
+      case 'restart':
+        return addAway(this.restarts, event)
       case 'start':
       case 'publish':
       case 'park':
@@ -125,8 +129,11 @@ export class Tally {
       before.at = Math.min(before.at, at)
     }
   }
+}
 
-  #outage(to: number, ms: number): void {
-    this.outages.push({ from: this.#outageSince, to, ms })
-  }
+function addAway(aways: Aways, event: HistoryEvent & { op: 'outage' | 'restart' }): void {
+  const { phase, at, ms = 0, reason = 'unknown' } = event
+  if (phase === 'invoke') aways.since = at
+  else if (phase === 'ok') aways.all.push({ from: aways.since, to: at, ms })
+  else aways.failures.push(reason)
 }

@@ -20,12 +20,14 @@ Input
 
 Broker
   --broker NAME      sqlite (default), rabbitmq, kafka, rocketmq; memory runs in one process, without faults
-  --url URL          where rabbitmq, kafka or rocketmq is
-  --container NAME   the container to pause for the outage, for brokers that run in one
+  --url URL          where rabbitmq, kafka or rocketmq is (rabbitmq without it: one is started
+                     in a container, and removed at the end)
+  --container NAME   the container that broker runs in: it is paused for the outage, and restarted
 
 Faults
   --kills N          SIGKILLs for each of the four processes (default 3; fewer end with exit code 2)
   --outage SECONDS   how long the broker is taken away (default 2; 0 for not at all: exit code 2)
+  --restarts N       how often a broker in a container is restarted: 1 (default), or 0
   --seed N           chooses the moments of the kills and the charges that fail (default 11)
 
 Run

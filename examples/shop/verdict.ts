@@ -7,10 +7,12 @@ export interface Wanted {
   readonly processes: readonly string[]
   readonly kills: number
   readonly outages: number
+  /** Restarts of the broker. */
+  readonly restarts: number
 }
 
 /** For a run in one process. */
-export const NO_FAULTS: Wanted = { processes: [], kills: 0, outages: 0 }
+export const NO_FAULTS: Wanted = { processes: [], kills: 0, outages: 0, restarts: 0 }
 
 /** What is wrong with a run, in sentences; empty lists: the promise was kept, faults and all. */
 export interface Verdict {
@@ -64,6 +66,10 @@ function missingFaults(found: Findings, wanted: Wanted): readonly string[] {
     !found.finished && 'the input was not taken to its end',
     found.outages.length < wanted.outages &&
       ['the broker was never taken away', ...found.outageFailures].join(': '),
+    found.restarts.length < wanted.restarts &&
+      ['the broker was never restarted', ...found.restartFailures].join(': '),
+    (found.leftInBroker ?? 0) > 0 &&
+      `${found.leftInBroker} messages are still in the broker: nobody knows what becomes of them`,
     found.retried === 0 && 'no charge failed and was tried again',
     found.hopeless === 0 && 'no charge failed for ever',
   ]

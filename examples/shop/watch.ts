@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { LiveView, type View } from './live-view.ts'
 import { Progress } from './progress.ts'
+import { leftIn } from './rabbitmq-reader.ts'
 import type { RunPlan } from './run-plan.ts'
 
 /** A shop at work. */
@@ -38,7 +39,8 @@ export async function watch(plan: RunPlan, running: Running): Promise<string | n
       const now = performance.now()
       const quietMs = now - Math.max(running.lastSignOfLife, started)
       if (running.trouble !== null) return running.trouble
-      if (running.calm && allArrived(view, running, quietMs)) return null
+      if (running.calm && allArrived(view, running, quietMs) && (await nothingLeft(plan)))
+        return null
       if (quietMs > QUIET_MS) return `nothing happened for ${QUIET_MS / 1_000} s`
       if (now - started > plan.timeoutMs) return `not finished after ${plan.timeoutMs / 1_000} s`
       await sleep(LOOK_EVERY_MS)
@@ -46,6 +48,17 @@ export async function watch(plan: RunPlan, running: Running): Promise<string | n
   } finally {
     progress.clear()
     live.close()
+  }
+}
+
+/** Where one can ask the broker itself: a second copy may wait for its time there. */
+async function nothingLeft({ settings }: RunPlan): Promise<boolean> {
+  const { broker, url, prefix } = settings
+  if (broker !== 'rabbitmq' || url === null) return true
+  try {
+    return (await leftIn(url, prefix ?? '')) === 0
+  } catch {
+    return false
   }
 }
 

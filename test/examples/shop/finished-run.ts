@@ -41,6 +41,7 @@ export class FinishedRun {
       dir,
       broker: 'sqlite',
       url: null,
+      prefix: null,
       input: {
         path: input,
         bytes: Buffer.byteLength(text),

@@ -29,6 +29,7 @@ describe('parseOptions', () => {
       container: null,
       kills: 3,
       outageMs: 2_000,
+      restarts: 0,
       seed: 11,
       rate: 'auto',
       timeoutMs: null,
@@ -43,6 +44,13 @@ describe('parseOptions', () => {
     expect(options.fields).toEqual({ id: 'order.no', key: null, amount: null })
   })
 
+  it('restarts a broker in a container once, which it starts itself when none is named', () => {
+    const options = parsed('--broker', 'rabbitmq')
+    expect(options).toMatchObject({ url: null, container: null, restarts: 1 })
+    const named = parsed('--broker', 'rabbitmq', '--url', 'amqp://x', '--container', 'y')
+    expect(named).toMatchObject({ url: 'amqp://x', container: 'y', restarts: 1 })
+  })
+
   it.each([
     [['--help'], 'help'],
     [['-h', '--fast'], 'help'],
@@ -54,7 +62,17 @@ describe('parseOptions', () => {
     for (const name of ['input', 'id', 'key', 'amount', 'broker', 'url', 'container', 'kills']) {
       expect(HELP).toContain(`--${name} `)
     }
-    for (const name of ['outage', 'seed', 'rate', 'fast', 'timeout', 'dir', 'keep', 'help']) {
+    for (const name of [
+      'outage',
+      'restarts',
+      'seed',
+      'rate',
+      'fast',
+      'timeout',
+      'dir',
+      'keep',
+      'help',
+    ]) {
       expect(HELP).toContain(`--${name} `)
     }
   })
@@ -71,6 +89,8 @@ describe('parseOptions', () => {
     [['--broker', 'kafka'], '--broker kafka needs --url, for example'],
     [['--url', 'amqp://x'], '--url: the sqlite broker has none'],
     [['--container', 'x'], '--container: the sqlite broker runs in no container'],
+    [['--broker', 'rabbitmq', '--container', 'x'], '--container needs --url'],
+    [['--restarts', '1'], '--restarts: the sqlite broker is no process of its own'],
     [['--kills', '-1'], '--kills'],
     [['--kills', '1.5'], '--kills: got "1.5"; allowed: a whole number from 0 to 1000'],
     [['--rate', 'fast'], '--rate: got "fast"; allowed: a number from 0.1 to 1000000'],

@@ -8,7 +8,7 @@ import { files } from '../../../examples/shop/settings.ts'
 import { exitCodeOf, judge, NO_FAULTS, type Verdict } from '../../../examples/shop/verdict.ts'
 import { chargeOf, FinishedRun, handled } from './finished-run.ts'
 
-const wanted = { processes: PROCESSES.map(({ name }) => name), kills: 3, outages: 1 }
+const wanted = { processes: PROCESSES.map(({ name }) => name), kills: 3, outages: 1, restarts: 0 }
 
 describe('the independent reader', () => {
   let run: FinishedRun
