@@ -61,14 +61,19 @@ export async function createNetwork(): Promise<string> {
 /** Removes a network that no container uses any more. */
 export async function removeNetwork(name: string): Promise<void> {
   const { dockerode } = (await engine()).container
-  await dockerode.getNetwork(name).remove()
+  await unlessGone(dockerode.getNetwork(name).remove())
 }
 
 /** Ends and removes one container; one that is gone already is fine. */
 export async function removeContainer(id: string): Promise<void> {
   const { container } = await engine()
+  await unlessGone(container.getById(id).remove({ force: true, v: true }))
+}
+
+/** Not there: 404; somebody removes it just now: 409. */
+async function unlessGone(removal: Promise<unknown>): Promise<void> {
   try {
-    await container.getById(id).remove({ force: true, v: true })
+    await removal
   } catch (error) {
     const { statusCode } = error as { statusCode?: number }
     if (statusCode !== 404 && statusCode !== 409) throw error

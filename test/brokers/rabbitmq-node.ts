@@ -74,9 +74,9 @@ export class RabbitmqNode {
   }
 
   /**
-   * Until what it keeps of its queues is on disk. A quorum queue declared less than about three
-   * seconds before a node is killed comes back empty, on a node without others: the broker does not
-   * wait for the file that says that the queue is there (4.3.6).
+   * Until what it keeps of its queues is on disk. A quorum queue declared a moment before its only
+   * node is killed comes back empty, confirmed messages included: the broker does not wait for the
+   * file that says that the queue is there (seen on 4.3.6; a second later it is written).
    */
   async sync(): Promise<void> {
     await this.ctl('eval', '[ok = dets:sync(Table) || Table <- dets:all()].')

@@ -8,9 +8,9 @@ import {
   LoopbackContainer,
   prepareEngine,
   removeContainer,
-  removeNetwork,
 } from './containers.ts'
 import { rabbitmqImage, type RabbitmqVersion } from './rabbitmq-image.ts'
+import { RabbitmqCluster } from './rabbitmq-cluster.ts'
 import { RabbitmqNode } from './rabbitmq-node.ts'
 
 /** How a node is to be. */
@@ -25,12 +25,6 @@ export interface NodeOptions {
 export interface OwnNode {
   readonly node: RabbitmqNode
   /** Ends and removes the container. Idempotent. */
-  remove(): Promise<void>
-}
-
-/** Three nodes that know each other, and how they are removed. */
-export interface OwnCluster {
-  readonly nodes: readonly RabbitmqNode[]
   remove(): Promise<void>
 }
 
@@ -60,7 +54,7 @@ export async function startNode(options: NodeOptions = {}): Promise<OwnNode> {
 }
 
 /** Starts three nodes on a network of their own and resolves when all of them are in the cluster. */
-export async function startCluster(options: NodeOptions = {}): Promise<OwnCluster> {
+export async function startCluster(options: NodeOptions = {}): Promise<RabbitmqCluster> {
   await prepareEngine()
   const network = await createNetwork()
   const cookie = randomCookie()
@@ -74,18 +68,15 @@ export async function startCluster(options: NodeOptions = {}): Promise<OwnCluste
     hosts.map((host) => boot(host, cookie, { ...options, conf }, network)),
   )
   const nodes = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
-  const remove = async (): Promise<void> => {
-    await Promise.all(nodes.map(({ address }) => removeContainer(address.containerId)))
-    await removeNetwork(network)
-  }
+  const cluster = new RabbitmqCluster(nodes, network)
   try {
     for (const one of started) if (one.status === 'rejected') throw one.reason
     await nodes[0]!.ctl('await_online_nodes', String(hosts.length))
   } catch (error) {
-    await remove()
+    await cluster.remove()
     throw error
   }
-  return { nodes, remove }
+  return cluster
 }
 
 async function boot(
