@@ -117,11 +117,11 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
   })
 
   it('names alarms', async () => {
-    const clear = await stage.node.diskAlarm()
+    const clear = await stage.node.memoryAlarm()
     try {
       const { broker } = await stage.open({ managementUrl: stage.managementUrl })
       await soon('the alarm is known', async () =>
-        codes(await broker.audit({ topics: [] })).includes('rabbitmq.disk-alarm'),
+        codes(await broker.audit({ topics: [] })).includes('rabbitmq.memory-alarm'),
       )
     } finally {
       await clear()
