@@ -2,6 +2,7 @@
 import { core } from './core.ts'
 import { memory } from './memory.ts'
 import { benchMain } from './main.ts'
+import { rabbitmq } from './rabbitmq.ts'
 import { sqlite } from './sqlite.ts'
 
-await benchMain([core, sqlite, memory], '1000000')
+await benchMain([core, sqlite, memory, rabbitmq])

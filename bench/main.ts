@@ -15,10 +15,10 @@ const progress = (text: string): void => console.error(`${new Date().toISOString
  * Runs what the command line asks for and prints machine, figures and what was missed; progress goes
  * to stderr. The exit code is 1 only for a bench that could not run: a missed target is a finding.
  */
-export async function benchMain(suites: readonly Suite[], messages: string): Promise<void> {
+export async function benchMain(suites: readonly Suite[]): Promise<void> {
   try {
     const names = suites.map(({ name }) => name)
-    await runSuites(suites, parseSettings(process.argv.slice(2), names, messages))
+    await runSuites(suites, parseSettings(process.argv.slice(2), names))
   } catch (error) {
     console.error(error instanceof Error ? (error.stack ?? error.message) : error)
     process.exitCode = 1
@@ -32,7 +32,8 @@ async function runSuites(suites: readonly Suite[], settings: Settings): Promise<
     const figures: Figure[] = []
     for (const suite of suites.filter(({ name }) => settings.suites.includes(name))) {
       const told = (text: string): void => progress(`${suite.name}: ${text}`)
-      const context = { ...settings, directory: scratch.path, progress: told }
+      const messages = settings.messages ?? suite.messages ?? 0
+      const context = { ...settings, messages, directory: scratch.path, progress: told }
       figures.push(...(await suite.run(context)))
     }
     publishResults({ machine, settings, figures })

@@ -39,8 +39,9 @@ export interface Rounds {
 }
 
 /**
- * Runs A B C, A B C, … so that what disturbs the machine disturbs all of them; only the rounds after
- * the warm-up count. A contender that throws ends the measurement.
+ * Runs A B C, C B A, A B C, … so that what disturbs the machine disturbs all of them, and none always
+ * follows the same other; only the rounds after the warm-up count. A contender that throws ends the
+ * measurement.
  */
 export async function interleaved(
   contenders: readonly Contender[],
@@ -51,7 +52,8 @@ export async function interleaved(
     progress(
       round < 0 ? `warm-up ${round + warmUps + 1}/${warmUps}` : `round ${round + 1}/${rounds}`,
     )
-    for (const [index, contender] of contenders.entries()) {
+    const inOrder = [...contenders.entries()]
+    for (const [index, contender] of round % 2 === 0 ? inOrder : inOrder.toReversed()) {
       const sample = await timed(contender)
       if (round >= 0) samples[index]?.push(sample)
     }

@@ -2,14 +2,17 @@
 import { brokerAway } from './memory-away.ts'
 import { steady } from './memory-steady.ts'
 
+/** Many messages, published and consumed. */
+export type SteadyCase = { readonly kind: 'steady'; readonly messages: number } & (
+  | { readonly through: 'memory' }
+  | { readonly through: 'sqlite'; readonly directory: string }
+  /** The topic is declared there. */
+  | { readonly through: 'rabbitmq'; readonly url: string; readonly prefix: string }
+)
+
 /** What a child process is asked to measure. */
 export type MemoryCase =
-  | {
-      readonly kind: 'steady'
-      readonly through: 'memory' | 'sqlite'
-      readonly messages: number
-      readonly directory?: string
-    }
+  | SteadyCase
   | { readonly kind: 'away'; readonly whenFull: 'wait' | 'fail'; readonly awayMs: number }
 
 /** Resident memory over many messages. */

@@ -1,10 +1,18 @@
 import { join } from 'node:path'
 
-import { ReliableConsumer, ReliablePublisher, topic } from 'holdfast'
+import {
+  type Broker,
+  ReliableConsumer,
+  ReliablePublisher,
+  topic,
+  type TopicSettings,
+} from 'holdfast'
 import { memory } from 'holdfast/memory'
+import { rabbitmq } from 'holdfast/rabbitmq'
 
-import type { MemoryCase, Progress, SteadyResult } from './memory-case.ts'
+import type { Progress, SteadyCase, SteadyResult } from './memory-case.ts'
 import { makeOrders, type Order } from './payload.ts'
+import { TOPIC, topics as onRabbitmq } from './rabbitmq-place.ts'
 import { rssMiB, type RssSample, slopePer100000 } from './rss.ts'
 import { type CountSignal, signal } from './signal.ts'
 import { openShop } from './sqlite-end-to-end.ts'
@@ -21,13 +29,11 @@ interface Path {
 }
 
 /** Moves the messages in a hundred portions and looks at the memory after each. */
-export async function steady(
-  { through, messages, directory = '.' }: MemoryCase & { readonly kind: 'steady' },
-  progress: Progress,
-): Promise<SteadyResult> {
+export async function steady(one: SteadyCase, progress: Progress): Promise<SteadyResult> {
+  const { through, messages } = one
   const portion = Math.ceil(messages / SAMPLES)
   const orders = makeOrders(portion)
-  const path = through === 'memory' ? await memoryPath() : await sqlitePath(directory)
+  const path = await pathOf(one)
   const samples: RssSample[] = []
   const start = performance.now()
   for (let moved = portion; moved <= portion * SAMPLES; moved += portion) {
@@ -59,10 +65,20 @@ class Portions {
   }
 }
 
-async function memoryPath(): Promise<Path> {
+function pathOf(one: SteadyCase): Promise<Path> {
+  switch (one.through) {
+    case 'memory':
+      return brokerPath(memory(), { groups: ['billing'] })
+    case 'sqlite':
+      return sqlitePath(one.directory)
+    case 'rabbitmq':
+      return brokerPath(rabbitmq({ url: one.url, prefix: one.prefix }), onRabbitmq[TOPIC])
+  }
+}
+
+async function brokerPath(broker: Broker, settings: TopicSettings): Promise<Path> {
   const orders = topic<Order>('orders')
-  const topics = { orders: { groups: ['billing'] } }
-  const broker = memory()
+  const topics = { orders: settings }
   const portions = new Portions()
   const publisher = new ReliablePublisher({ broker, topics })
   await publisher.open()

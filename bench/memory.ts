@@ -1,8 +1,6 @@
-import { fork } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-
 import type { Figure } from './figure.ts'
 import type { MemoryCase, MemoryResult } from './memory-case.ts'
+import { inOwnProcess } from './memory-process.ts'
 import type { Suite } from './suite.ts'
 
 const SLOPE_TARGET_MIB = 1
@@ -12,6 +10,7 @@ const STILL_GROWING_MIB = 8
 /** What the process keeps: after many messages, and while the broker is away. */
 export const memory: Suite = {
   name: 'memory',
+  messages: 1_000_000,
   run: async ({ messages, awayMs, directory, progress }) => {
     const cases: readonly MemoryCase[] = [
       { kind: 'steady', through: 'memory', messages },
@@ -24,23 +23,6 @@ export const memory: Suite = {
     for (const one of cases) figures.push(...figuresOf(one, await inOwnProcess(one, progress)))
     return figures
   },
-}
-
-/** Runs a case in a process of its own, so that its memory holds nothing else. */
-function inOwnProcess(one: MemoryCase, progress: (text: string) => void): Promise<MemoryResult> {
-  const script = fileURLToPath(new URL('memory-case.js', import.meta.url))
-  return new Promise((resolve, reject) => {
-    const child = fork(script, [JSON.stringify(one)], { execArgv: ['--expose-gc'] })
-    child.on('message', (said: { progress: string } | { result: MemoryResult }) => {
-      if ('progress' in said) progress(said.progress)
-      else resolve(said.result)
-    })
-    child.on('error', reject)
-    // Comes after the result where there is one, and is then too late to matter.
-    child.on('exit', (code, signal) => {
-      reject(new Error(`${JSON.stringify(one)} ended without a result: ${code ?? signal}`))
-    })
-  })
 }
 
 function figuresOf(one: MemoryCase, result: MemoryResult): readonly Figure[] {

@@ -1,5 +1,6 @@
-/** `npm run soak`: the memory suite over ten million messages, or `--messages N`. */
+/** `npm run soak`: the memory cases over ten million messages, or `--messages N`. */
 import { benchMain } from './main.ts'
 import { memory } from './memory.ts'
+import { rabbitmqSoak } from './rabbitmq-memory.ts'
 
-await benchMain([memory], '10000000')
+await benchMain([{ ...memory, messages: 10_000_000 }, rabbitmqSoak])

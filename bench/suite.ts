@@ -4,6 +4,7 @@ import type { Figure } from './figure.ts'
 export interface SuiteContext {
   readonly rounds: number
   readonly warmUps: number
+  /** Of a memory case. */
   readonly messages: number
   readonly awayMs: number
   /** On a real disk; removed afterwards. */
@@ -14,5 +15,7 @@ export interface SuiteContext {
 /** A group of measurements that can be asked for by name. */
 export interface Suite {
   readonly name: string
+  /** Of its memory case, unless the command line says how many; none without such a case. */
+  readonly messages?: number
   readonly run: (context: SuiteContext) => Promise<readonly Figure[]>
 }
