@@ -60,6 +60,7 @@ describe('connect', () => {
   it.each([
     ['no broker', {}, /config\.broker.*use: 'sqlite'/],
     ['an unknown option', { broker: { use: 'memory' }, outbx: 1 }, /config\.outbx.*unknown/],
+    ['a wrong option of a broker', { broker: { use: 'rabbitmq', url: 'http://x' } }, /^url: got/],
     ['an unknown broker', { broker: { use: 'carrier-pigeon' } }, /broker\.use.*memory, sqlite/],
     ['an unknown store', { broker: { use: 'memory' }, inbox: { use: 'x' } }, /inbox\.use.*memory/],
     [

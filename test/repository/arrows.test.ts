@@ -25,6 +25,7 @@ const clientsOf: Readonly<Record<string, readonly string[]>> = {
   memory: [],
   sql: [],
   sqlite: ['better-sqlite3'],
+  rabbitmq: ['amqplib'],
 }
 
 const sharedByAdapters = ['contract', 'policy']
