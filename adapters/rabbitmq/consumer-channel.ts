@@ -6,6 +6,7 @@ import type { Emit } from '../../src/contract/events.ts'
 import type { Destination } from '../../src/contract/message.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Backlog } from './backlog.ts'
+import { tellsFailureFromRelease } from './capabilities.ts'
 import { hearChannel } from './channel-events.ts'
 import type { Channel, ConsumeMessage, Message } from './client.ts'
 import { ConsumerSwitch, type ConsumerTerms } from './consumer-switch.ts'
@@ -65,6 +66,7 @@ export class ConsumerChannel implements Settler {
   #state: State = { is: 'open' }
   #scheduled = false
   #paused = false
+  #leaving: Promise<void> | null = null
   /** Settles that may be lost with it; known when it has ended. */
   #missed: number | null = null
   /** What its consumer was last asked to be. */
@@ -157,6 +159,7 @@ export class ConsumerChannel implements Settler {
    */
   look(): void {
     if (this.#state.is !== 'open') return
+    if (this.#settles.kept > 0) return
     if (this.#paused || !this.#share.hands()) return this.#turn(false)
     const batch = this.#nextBatch()
     if (batch.length > 0) this.#share.sink.deliver(this.source, batch)
@@ -165,16 +168,24 @@ export class ConsumerChannel implements Settler {
     else this.#turn(true)
   }
 
+  /**
+   * What a single active consumer gives back would come to it again at once, behind what it has already:
+   * so the message stays open until nothing is being handled any more, and then the channel ends, which
+   * returns everything in its order.
+   */
   settle(delivery: RabbitmqDelivery, how: Settling): void {
     if (delivery.state !== 'held') return
     if (this.#state.is === 'ended') return this.#stale(delivery)
     delivery.state = how
-    this.#settles.add(delivery)
+    if (how === 'release' && this.#share.isSingleActive) this.#settles.keep()
+    else this.#settles.add(delivery)
     this.#share.room.give(delivery.bytes)
+    if (this.#settles.kept > 0 && this.#settles.held === 0) void this.#leave()
   }
 
   /** Resolves when every settle made before is at the broker. Rejects when that cannot be known. */
   async flush(): Promise<void> {
+    if (this.#leaving !== null) return this.#left(this.#leaving)
     this.#settles.write()
     if (this.#settles.unconfirmed === 0) return
     const mark = this.#settles.mark
@@ -200,22 +211,18 @@ export class ConsumerChannel implements Settler {
 
   /** Ends the channel by the deadline; the broker gives everything unsettled to others. Never rejects. */
   async close(deadline: Deadline): Promise<void> {
-    if (this.#state.is === 'ended') return
-    this.#settles.write()
-    if (!this.#share.isSingleActive) this.#giveBackHeld()
-    this.#over('us', 'it was closed')
     const what = `closing the channel of queue "${this.#terms.queue}"`
-    const goodbye = (): Promise<void> => this.#wire.rpc(what, () => this.#channel.close())
-    await withDeadline(this.#share.clock, deadline, goodbye, what).catch(() => undefined)
+    const { clock } = this.#share
+    await withDeadline(clock, deadline, () => this.#leave(), what).catch(() => undefined)
   }
 
   /**
    * Gives others what was not handed over. A single active consumer gives its place up for that, since
    * the queue then takes everything back in its order; not while anything of it is being handled.
    */
-  yield(deadline: Deadline): void {
+  yield(): void {
     if (!this.#share.isSingleActive) this.#giveBackResting()
-    else if (this.#settles.held === 0) void this.close(deadline)
+    else if (this.#settles.held === 0) void this.#leave()
   }
 
   /** What rests here goes to others; only where that cannot change an order. */
@@ -233,6 +240,20 @@ export class ConsumerChannel implements Settler {
 
   #giveBack({ fields }: ConsumeMessage): void {
     this.#nack(fields.deliveryTag)
+  }
+
+  /**
+   * RabbitMQ 4.3 forgets to remove a single active consumer that ends with open deliveries while one of
+   * higher priority waits to take over: the queue would then go on delivering to nobody. Before 4.3 that
+   * is no danger, and every return counts towards the delivery limit.
+   */
+  #giveAllBack(): void {
+    if (!tellsFailureFromRelease(this.#wire.version)) return
+    try {
+      this.#channel.nackAll(true)
+    } catch {
+      // The channel has ended: the broker has everything back.
+    }
   }
 
   #nack(tag: number): void {
@@ -299,13 +320,44 @@ export class ConsumerChannel implements Settler {
     this.#wire.rpc(what, () => this.#channel.close()).catch(() => undefined)
   }
 
+  /** Once; what comes after, and what was held, is not ours any more. */
+  #leave(): Promise<void> {
+    if (this.#leaving === null && this.#state.is !== 'ended') this.#leaving = this.#sayGoodbye()
+    return this.#leaving ?? Promise.resolve()
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    this.#settles.write()
+    if (this.#share.isSingleActive) this.#giveAllBack()
+    else this.#giveBackHeld()
+    this.#end('us', 'it was closed')
+    const what = `closing the channel of queue "${this.#terms.queue}"`
+    try {
+      await this.#wire.rpc(what, () => this.#channel.close())
+      this.#missed = 0
+    } catch {
+      // It ended in another way meanwhile, and what was missed stays missed.
+    }
+    this.#tellOver()
+  }
+
+  async #left(leaving: Promise<void>): Promise<void> {
+    await leaving
+    const { error } = this.end as ChannelEnd
+    if (this.unconfirmed > 0) throw error
+  }
+
   #over(by: ChannelEnd['by'], why: string): void {
     if (this.#state.is === 'ended') return
+    this.#end(by, why)
+    // Out of amqplib's own stack: what is told now may run handlers' code.
+    queueMicrotask(() => this.#tellOver())
+  }
+
+  #end(by: ChannelEnd['by'], why: string): void {
     this.#missed = this.unconfirmed
     this.#state = { is: 'ended', end: { by, error: endError(this.#terms.queue, why) } }
     this.#unhear()
-    // Out of amqplib's own stack: what is told now may run handlers' code.
-    queueMicrotask(() => this.#tellOver())
   }
 
   #tellOver(): void {

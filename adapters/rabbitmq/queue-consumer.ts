@@ -111,8 +111,8 @@ export class QueueConsumer {
   }
 
   /** Paused for long: gives others what only rests here. */
-  yield(deadline: Deadline): void {
-    this.#channel?.yield(deadline)
+  yield(): void {
+    this.#channel?.yield()
   }
 
   async #keep(wire: Wire, tried: () => void): Promise<void> {

@@ -238,8 +238,7 @@ export class RabbitmqReceiver implements Receiver {
     const { context, options } = this.#options
     const shareOfTimeout = options.consumerTimeoutMs / 4
     this.#endPause = context.clock.after(Math.min(ms, shareOfTimeout), () => {
-      const deadline = context.clock.now() + options.rpcTimeoutMs
-      for (const consumer of this.#consumers) consumer.yield(deadline)
+      for (const consumer of this.#consumers) consumer.yield()
       this.#watchPause(ms)
     })
   }

@@ -24,6 +24,7 @@ export class Settles {
   #givenBack: RabbitmqDelivery[] = []
   #scheduled = false
   #held = 0
+  #kept = 0
   #written = 0
   #confirmed = 0
   #closed = false
@@ -36,6 +37,11 @@ export class Settles {
   /** Handed over and not decided. */
   get held(): number {
     return this.#held
+  }
+
+  /** Given back with the end of the channel. */
+  get kept(): number {
+    return this.#kept
   }
 
   /** Decided and not known to be at the broker. */
@@ -63,6 +69,12 @@ export class Settles {
       this.#scheduled = false
       this.write()
     })
+  }
+
+  /** It is given back, but by the end of the channel only: until then it stays open at the broker. */
+  keep(): void {
+    this.#held--
+    this.#kept++
   }
 
   /** Writes what is decided; what the channel does not take stays undone. Does not throw. */

@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto'
 
 import * as amqplib from 'amqplib'
 
-import type { Connector as ConnectorClass } from '../../../adapters/rabbitmq/connector.ts'
 import { Connector } from '../../../adapters/rabbitmq/connector.ts'
 import { resolveOptions, type Resolved } from '../../../adapters/rabbitmq/options.ts'
 import { RabbitmqReceiver } from '../../../adapters/rabbitmq/receiver.ts'
 import { TopicTable } from '../../../adapters/rabbitmq/topics.ts'
+import type { Wire } from '../../../adapters/rabbitmq/wire.ts'
 import type { Subscription } from '../../../src/contract/broker.ts'
 import { systemClock, systemRandom, type Clock } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
@@ -43,6 +43,8 @@ export interface Receiving {
   readonly health: string[]
   /** How many connections it opened. */
   readonly wires: () => number
+  /** Ends its connection without a word. */
+  readonly cut: () => void
 }
 
 const LIMIT_MS = 30_000
@@ -166,6 +168,22 @@ export class ReceivingStage {
     return (await this.channel.checkQueue(queue)).messageCount
   }
 
+  /** Who consumes what, as the broker sees it. */
+  async consumers(): Promise<
+    readonly { readonly queue: string; readonly isActive: boolean; readonly priority: number }[]
+  > {
+    const columns = ['queue_name', 'active', 'arguments']
+    const text = await this.node.ctl('list_consumers', '-p', this.vhost.name, ...columns)
+    const rows = text.split('\n').map((line) => line.split('\t'))
+    return rows
+      .filter(([, active]) => active === 'true' || active === 'false')
+      .map(([queue, active, args]) => ({
+        queue: queue!,
+        isActive: active === 'true',
+        priority: Number(/"x-priority",(\d+)/.exec(args ?? '')?.[1] ?? 0),
+      }))
+  }
+
   /** A receiver that has begun, whether it is consuming yet or not. */
   begin(
     topic: string | readonly string[],
@@ -181,7 +199,7 @@ export class ReceivingStage {
     const context = { clock, emit, signal, random: systemRandom, crash: noCrashes }
     const url = this.node.url(this.vhost.name, port)
     const options: Resolved = { ...resolveOptions({ url }), ...setup.options }
-    const connector = counted(new Connector(options, context))
+    const connector = new Counted(new Connector(options, context))
     const listener: Listener = new Listener(clock, (received) =>
       setup.onReceived?.(received, listener),
     )
@@ -199,7 +217,14 @@ export class ReceivingStage {
       health: (state, reason) => void health.push(reason === null ? state : `${state}: ${reason}`),
     })
     listener.attach(receiver)
-    const receiving = { receiver, listener, events, health, wires: () => connector.opened }
+    const receiving = {
+      receiver,
+      listener,
+      events,
+      health,
+      wires: () => connector.opened,
+      cut: () => connector.wire?.destroy(),
+    }
     this.#receivings.push(receiving)
     return { ...receiving, opened: receiver.opened() }
   }
@@ -209,6 +234,12 @@ export class ReceivingStage {
     const { opened, ...receiving } = this.begin(topic, setup)
     await opened
     return receiving
+  }
+
+  /** As a crash would: its connection ends without a word, and it never comes back. */
+  async cutOff({ receiver, cut }: Receiving): Promise<void> {
+    cut()
+    await receiver.close(this.deadline(1_000)).catch(() => undefined)
   }
 
   deadline(ms: number = LIMIT_MS): number {
@@ -235,16 +266,21 @@ export class ReceivingStage {
   }
 }
 
-function counted(connector: ConnectorClass): Pick<ConnectorClass, 'open'> & { opened: number } {
-  const counting = {
-    opened: 0,
-    open: async (purpose: string) => {
-      const wire = await connector.open(purpose)
-      counting.opened++
-      return wire
-    },
+/** A connector that knows the connection it opened last. */
+class Counted {
+  readonly #connector: Connector
+  opened = 0
+  wire: Wire | null = null
+
+  constructor(connector: Connector) {
+    this.#connector = connector
   }
-  return counting
+
+  async open(purpose: string): Promise<Wire> {
+    this.wire = await this.#connector.open(purpose)
+    this.opened++
+    return this.wire
+  }
 }
 
 async function connected(
