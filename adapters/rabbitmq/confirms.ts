@@ -8,6 +8,11 @@ export interface InFlight {
   readonly index: number
 }
 
+/** Not reported yet. */
+export function isOpen({ call, index }: InFlight): boolean {
+  return call.isOpen(index)
+}
+
 /** Told of messages of one call that were answered; `instead`: the answer does not mean what it says. */
 export type Answered = (call: Call, from: number, to: number, instead: SendOutcome | null) => void
 

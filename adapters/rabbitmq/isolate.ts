@@ -2,15 +2,15 @@ import type { SendOutcome } from '../../src/contract/broker.ts'
 import { OutcomeUnknownError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { brokerText, refusedMessage, REPLY, replyCodeOf } from './errors.ts'
-import type { InFlight } from './confirms.ts'
-import { outgoing } from './outgoing.ts'
+import { isOpen, type InFlight } from './confirms.ts'
+import { targetOf } from './outgoing.ts'
 import type { Killing } from './publish-channel.ts'
 import type { Topics } from './topics.ts'
 
 /** What of a killed channel has to be written again, and what is known at once. */
 export interface Isolated {
-  /** The one that killed it, when it can be no other, and its end. */
-  readonly culprit: { readonly message: InFlight; readonly outcome: SendOutcome } | null
+  /** Certainly not stored, and not acceptable: they killed it, or would have. */
+  readonly culprits: readonly InFlight[]
   /** Those to write again one at a time, in their order. */
   readonly survivors: readonly InFlight[]
 }
@@ -29,24 +29,31 @@ export function isMessageFault(error: Error): boolean {
 }
 
 /**
- * Finds the culprit among what was in flight. The broker reads messages in order and nothing after the
+ * Finds the culprits among what was in flight. The broker reads messages in order and nothing after the
  * one that closes the channel: what was written later is certainly not stored. What was written
- * earlier may be, its confirm lost, so writing it again may duplicate it.
+ * earlier may be, its confirm lost, so writing it again may duplicate it. An exchange that the broker
+ * never answered for was not there for anybody.
  */
-export function isolate({ error, inFlight }: Killing, topics: Topics): Isolated {
+export function isolate(
+  { error, inFlight }: Killing,
+  topics: Topics,
+  known: ReadonlySet<string>,
+): Isolated {
   const suspects = inFlight.filter(({ call, index }) => {
-    return couldBe(call.batch[index] as Envelope, error, topics)
+    return isAbout(call.batch[index] as Envelope, error, topics)
   })
   const last = suspects.at(-1)
-  const message = suspects.length === 1 ? (suspects[0] as InFlight) : null
   for (const { call, index, tag } of inFlight) {
     if (last === undefined || tag < last.tag) call.doubt(index)
     else call.unwrite(index)
   }
-  const survivors = inFlight.filter((one) => one !== message && one.call.isOpen(one.index))
-  if (message === null || !message.call.isOpen(message.index)) return { culprit: null, survivors }
-  const { call, index } = message
-  return { culprit: { message, outcome: refusal(call.batch[index] as Envelope, error) }, survivors }
+  const exchange = exchangeOf(error)
+  const isCertain = suspects.length === 1 || (exchange !== null && !known.has(exchange))
+  const culprits = new Set(isCertain ? suspects : [])
+  return {
+    culprits: [...culprits].filter(isOpen),
+    survivors: inFlight.filter((one) => !culprits.has(one) && isOpen(one)),
+  }
 }
 
 /** For the message that closed a channel on which it was alone. */
@@ -63,14 +70,14 @@ export function perhapsStored(error: Error): SendOutcome {
   return { status: 'unknown', error: unknown }
 }
 
-/** The exchange that a 404 or 403 is about; `null` when it names none. */
+/** The exchange that is missing or may not be written to at all; `null` when the error says something else. */
 export function exchangeOf(error: Error): string | null {
-  const name = /exchange '([^']*)'/.exec(brokerText(error))?.[1] ?? null
+  const name = /(?:no|access to) exchange '([^']*)'/.exec(brokerText(error))?.[1] ?? null
   return name === 'amq.default' ? '' : name
 }
 
-/** Whether the error fits the message: names its exchange, or none. */
-function couldBe(envelope: Envelope, error: Error, topics: Topics): boolean {
+/** Whether the error fits the message: is about its exchange, or about something else than exchanges. */
+export function isAbout(envelope: Envelope, error: Error, topics: Topics): boolean {
   const exchange = exchangeOf(error)
-  return exchange === null || outgoing(envelope, topics).exchange === exchange
+  return exchange === null || targetOf(envelope.to, topics) === exchange
 }

@@ -45,7 +45,7 @@ const LONGEST_SHORT = 255
 export function outgoing(envelope: Envelope, topics: Topics): Outgoing {
   const { to, key, body } = envelope
   return {
-    exchange: exchangeOf(to, topics),
+    exchange: targetOf(to, topics),
     routingKey: routingKeyOf(to, key, topics),
     mandatory: true,
     content: body === null ? EMPTY : asBuffer(body),
@@ -53,7 +53,8 @@ export function outgoing(envelope: Envelope, topics: Topics): Outgoing {
   }
 }
 
-function exchangeOf(to: Destination, topics: Topics): string {
+/** Where it is published to; `''` is the default exchange. */
+export function targetOf(to: Destination, topics: Topics): string {
   if (to.kind === 'topic') return topics.of(to.topic).exchange
   const isDelayed = to.kind === 'group' && to.delayMs > 0
   return isDelayed ? topics.of(to.topic).retry(to.group, to.delayMs).exchange : ''

@@ -6,10 +6,12 @@ import {
   UnroutableError,
   type HoldfastError,
 } from '../../src/contract/errors.ts'
+import type { Envelope } from '../../src/contract/message.ts'
 import type { Call } from './call.ts'
 import { bareConfirms, type ConfirmChannel, type Message, type Write } from './client.ts'
-import { Confirms, type Answered, type InFlight } from './confirms.ts'
-import type { Outgoing } from './outgoing.ts'
+import { Confirms, isOpen, type Answered, type InFlight } from './confirms.ts'
+import { targetOf, type Outgoing } from './outgoing.ts'
+import type { Topics } from './topics.ts'
 import { RETURN_MARK } from './wire-headers.ts'
 import type { Wire } from './wire.ts'
 
@@ -28,6 +30,11 @@ export interface ChannelOwner {
   unanswered(channel: PublishChannel): void
   /** The wire is gone; all that was in flight is reported. */
   lost(channel: PublishChannel, error: HoldfastError): void
+}
+
+interface Written {
+  readonly exchange: string
+  count: number
 }
 
 /** What is known when the broker closes a channel. */
@@ -54,9 +61,9 @@ export class PublishChannel {
   readonly #options: PublishChannelOptions
   readonly #confirms: Confirms
   readonly #write: Write
-  /** The first tag written to each exchange. */
-  readonly #exchanges = new Map<string, number>()
-  #lastExchange: string | null = null
+  /** How much was written to each exchange. */
+  readonly #written = new Map<string, Written>()
+  #last: Written = { exchange: '', count: 0 }
   #state: 'open' | 'retired' | 'over' = 'open'
   #cancel: Cancel | null = null
   /** When the broker began to block, and how long it did before: the confirm timeout stands still. */
@@ -115,7 +122,8 @@ export class PublishChannel {
     this.#write(message)
     call.wrote(index)
     this.#confirms.add(call, index, content.length, this.#now())
-    if (exchange !== this.#lastExchange) this.#remember(exchange, tag)
+    if (exchange !== this.#last.exchange || this.#last.count === 0) this.#turnTo(exchange)
+    this.#last.count++
     if (this.#cancel === null) this.#arm()
   }
 
@@ -125,9 +133,16 @@ export class PublishChannel {
   }
 
   /** Exchanges that the broker has answered for on this channel: they existed. */
-  answeredExchanges(): readonly string[] {
-    const tags = [...this.#exchanges]
-    return tags.filter(([, tag]) => !this.#confirms.isUnanswered(tag)).map(([exchange]) => exchange)
+  answeredExchanges(topics: Topics): readonly string[] {
+    const open = new Map<string, number>()
+    for (const { call, index } of this.#confirms.all()) {
+      const exchange = targetOf((call.batch[index] as Envelope).to, topics)
+      open.set(exchange, (open.get(exchange) ?? 0) + 1)
+    }
+    const answered = [...this.#written.values()].filter(({ exchange, count }) => {
+      return count > (open.get(exchange) ?? 0)
+    })
+    return answered.map(({ exchange }) => exchange)
   }
 
   #settle(tag: number, multiple: boolean, answered: Answered): void {
@@ -236,10 +251,11 @@ export class PublishChannel {
       this.wire.destroy(new ClosedError('the channel'))
   }
 
-  #remember(exchange: string, tag: number): void {
-    this.#lastExchange = exchange
-    if (this.#exchanges.size < MOST_EXCHANGES && !this.#exchanges.has(exchange)) {
-      this.#exchanges.set(exchange, tag)
+  #turnTo(exchange: string): void {
+    const known = this.#written.get(exchange)
+    this.#last = known ?? { exchange, count: 0 }
+    if (known === undefined && this.#written.size < MOST_EXCHANGES) {
+      this.#written.set(exchange, this.#last)
     }
   }
 }
@@ -255,11 +271,6 @@ export function reportAll(inFlight: readonly InFlight[], outcome: SendOutcome): 
     call.end(index, index + count, outcome)
     at += count
   }
-}
-
-/** Not reported yet. */
-export function isOpen({ call, index }: InFlight): boolean {
-  return call.isOpen(index)
 }
 
 const acked: Answered = (call, from, to, instead) => {

@@ -3,13 +3,12 @@ import type { Clock, Random } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { Connector } from './connector.ts'
-import type { InFlight } from './confirms.ts'
+import { isOpen, type InFlight } from './confirms.ts'
 import { encodingRefusal } from './encoding.ts'
-import { exchangeOf, isMessageFault, perhapsStored, refusal } from './isolate.ts'
+import { exchangeOf, isAbout, isMessageFault, perhapsStored, refusal } from './isolate.ts'
 import { outgoing } from './outgoing.ts'
 import {
   connectionLost,
-  isOpen,
   PublishChannel,
   reportAll,
   type ChannelOwner,
@@ -28,7 +27,7 @@ export interface QuarantineOptions {
   readonly rpcTimeoutMs: number
   readonly confirmTimeoutMs: number
   /** Exchanges that the broker has answered for. */
-  readonly known: ReadonlySet<string>
+  readonly known: Set<string>
 }
 
 /** Connections that messages may end in one stay here; then the rest is reported unknown. */
@@ -70,10 +69,13 @@ export class Quarantine implements ChannelOwner {
 
   killed(channel: PublishChannel, { error, inFlight }: Killing): void {
     this.#channel = null
+    const { known, topics } = this.#options
+    for (const exchange of channel.answeredExchanges(topics)) known.add(exchange)
     const isFault = isMessageFault(error)
     for (const { call, index } of inFlight.filter(isOpen)) {
       call.end(index, index + 1, isFault ? this.#verdict(call, index, error) : lostBy(error))
     }
+    if (isFault && exchangeOf(error) !== null) this.#judgeSame(error)
     if (++this.#kills >= MOST_KILLS) this.#giveUp(error)
     if (this.#waiting.length === 0) return this.#finish()
     const text = `the broker closed the channel: ${error.message}`
@@ -139,6 +141,18 @@ export class Quarantine implements ChannelOwner {
     const wasThere = exchange !== null && this.#options.known.has(exchange)
     if (wasThere && call.isDoubtful(index)) return perhapsStored(error)
     return refusal(call.batch[index] as Envelope, error)
+  }
+
+  /** Those to the same exchange would end in the same way, one connection each. */
+  #judgeSame(error: Error): void {
+    const { topics } = this.#options
+    const waiting = this.#waiting.filter(isOpen)
+    const isSame = ({ call, index }: InFlight): boolean =>
+      isAbout(call.batch[index] as Envelope, error, topics)
+    this.#waiting = waiting.filter((one) => !isSame(one))
+    for (const { call, index } of waiting.filter(isSame)) {
+      call.end(index, index + 1, this.#verdict(call, index, error))
+    }
   }
 
   #giveUp(error: Error): void {

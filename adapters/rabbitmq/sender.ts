@@ -10,14 +10,14 @@ import type { Envelope } from '../../src/contract/message.ts'
 import { DeadlineWatch } from '../../src/policy/deadline-watch.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Call, notSent, type CallOwner } from './call.ts'
+import { isOpen } from './confirms.ts'
 import type { Connector } from './connector.ts'
 import { encodingRefusal, tooLarge } from './encoding.ts'
-import { isMessageFault, isolate } from './isolate.ts'
+import { isMessageFault, isolate, refusal } from './isolate.ts'
 import type { Resolved } from './options.ts'
 import { outgoing } from './outgoing.ts'
 import {
   connectionLost,
-  isOpen,
   PublishChannel,
   reportAll,
   type ChannelOwner,
@@ -145,10 +145,9 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     // First the connection: numbers of closed channels may not be used again while it has unsent frames.
     this.#drop(channel, reason)
     if (!isMessageFault(error)) return reportAll(inFlight.filter(isOpen), connectionLost(reason))
-    const { culprit, survivors } = isolate(killing, this.#options.topics)
-    if (culprit !== null) {
-      const { call, index } = culprit.message
-      call.end(index, index + 1, culprit.outcome)
+    const { culprits, survivors } = isolate(killing, this.#options.topics, this.#known)
+    for (const { call, index } of culprits) {
+      call.end(index, index + 1, refusal(call.batch[index] as Envelope, error))
     }
     this.#quarantine.add(survivors)
   }
@@ -239,7 +238,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Remembers which exchanges there were, for messages that are refused by theirs later. */
   #learn(channel: PublishChannel): void {
     if (this.#known.size > 1_000) this.#known.clear()
-    for (const exchange of channel.answeredExchanges()) this.#known.add(exchange)
+    for (const exchange of channel.answeredExchanges(this.#options.topics))
+      this.#known.add(exchange)
   }
 
   async #close(deadline: Deadline): Promise<void> {

@@ -168,9 +168,52 @@ describe('a message that kills its channel', () => {
     expect(sending.wires.filter((purpose) => purpose.includes('quarantine'))).toEqual([])
   })
 
+  it('is found once for all that go to the same missing exchange', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending()
+    const batch = envelopes(topic, 600).map((one, n) =>
+      n % 2 === 0 ? envelope('no-such-exchange', one.id!) : one,
+    )
+    stage.send(sending, batch)
+    await stage.settled(sending)
+    expect(sending.reports.summary['refused unroutable']).toBe(300)
+    expect(sending.reports.ids('confirmed')).toHaveLength(300)
+    expect(sending.wires.length).toBeLessThanOrEqual(3)
+  })
+
+  it('is not called refused when it may have been stored before its exchange went', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending(byProxy())
+    const held = proxy.rule('basic.publish', { do: 'hold-confirm' }, 20)
+    stage.send(sending, envelopes(topic, 20))
+    await stage.eventually(
+      () => `${held.fired} confirms are held`,
+      () => held.fired === 20,
+    )
+    await stage.eventually(
+      () => 'not stored',
+      async () =>
+        (await stage.operate((channel) => channel.checkQueue(stage.queue(topic)))).messageCount ===
+        20,
+    )
+    stage.send(sending, envelopes(topic, 1, 100))
+    await stage.eventually(
+      () => 'not confirmed',
+      () => sending.reports.outcomes.has('m-100'),
+    )
+    await stage.operate((channel) => channel.deleteExchange(topic))
+    stage.send(sending, envelopes(topic, 20, 200))
+    await stage.settled(sending)
+    const stored = await stage.drain(stage.queue(topic))
+    expect(stored.length).toBeGreaterThanOrEqual(21)
+    const refused = new Set(sending.reports.ids('refused'))
+    expect(stored.filter((id) => refused.has(id))).toEqual([])
+    held.heal()
+  })
+
   it('ends with the rest unknown when there are too many of them', async () => {
     const sending = stage.sending()
-    const batch = Array.from({ length: 40 }, (_, n) => envelope(`missing-${n % 2}`, `m-${n}`))
+    const batch = Array.from({ length: 40 }, (_, n) => envelope(`missing-${n}`, `m-${n}`))
     stage.send(sending, batch, 60_000)
     await stage.settled(sending, 60_000)
     expect(sending.reports.summary['refused unroutable']).toBeGreaterThanOrEqual(16)
