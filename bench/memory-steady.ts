@@ -80,7 +80,7 @@ async function brokerPath(broker: Broker, settings: TopicSettings): Promise<Path
   const orders = topic<Order>('orders')
   const topics = { orders: settings }
   const portions = new Portions()
-  const publisher = new ReliablePublisher({ broker, topics })
+  const publisher = new ReliablePublisher({ broker, topics, logging: 'silent' })
   await publisher.open()
   const consumer = new ReliableConsumer({
     broker,
@@ -88,6 +88,7 @@ async function brokerPath(broker: Broker, settings: TopicSettings): Promise<Path
     group: 'billing',
     topics,
     handler: portions.handled,
+    logging: 'silent',
   })
   await consumer.start()
   return {

@@ -51,10 +51,11 @@ export function checkAlike(client: string, message: ConsumeMessage, sample: Cons
   throw new Error(`${client} publishes something else than holdfast: ${shown.join(' and ')}`)
 }
 
-/** Ids and times differ from message to message, their lengths do not. */
+/** Ids and times differ from message to message, their lengths do not. What the broker adds is its own. */
 function shapeOf({ content, fields, properties }: ConsumeMessage): unknown {
   const { headers = {}, messageId, ...others } = properties
-  const lengths = Object.entries(headers).map(([name, value]) => [name, String(value).length])
+  const published = Object.entries(headers).filter(([name]) => !name.startsWith('x-'))
+  const lengths = published.map(([name, value]) => [name, String(value).length])
   return {
     routingKey: fields.routingKey,
     content: content.toString(),
