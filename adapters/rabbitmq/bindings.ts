@@ -5,7 +5,7 @@ import type { Emit } from '../../src/contract/events.ts'
 import type { Finding, TopicTopology, Topology } from '../../src/contract/topology.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
-import { REPLY, replyCodeOf } from './errors.ts'
+import { isPassing, REPLY, replyCodeOf } from './errors.ts'
 import { isMissingIn } from './found.ts'
 import type { Management } from './management.ts'
 import type { Operations } from './operations.ts'
@@ -154,7 +154,7 @@ export class Bindings {
       )
       return false
     } catch (error) {
-      if (replyCodeOf(error) === REPLY.notFound && !isAway(error)) return true
+      if (replyCodeOf(error) === REPLY.notFound && !isPassing(error)) return true
       throw error
     }
   }
@@ -183,10 +183,6 @@ function merge(one: TopicTopology, other: TopicTopology): TopicTopology {
     ordering: one.ordering === 'none' ? other.ordering : one.ordering,
     retryLevelsMs: [...new Set([...one.retryLevelsMs, ...other.retryLevelsMs])],
   }
-}
-
-function isAway(error: unknown): boolean {
-  return /down or inaccessible/.test(String((error as Error).message))
 }
 
 /** Retryable: the binding may come back, and the message was stored nowhere. */

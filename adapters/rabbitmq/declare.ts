@@ -1,4 +1,4 @@
-import { HoldfastError } from '../../src/contract/errors.ts'
+import type { HoldfastError } from '../../src/contract/errors.ts'
 import type { Finding } from '../../src/contract/topology.ts'
 import type { Channel } from './client.ts'
 import { NONE, type Difference } from './differences.ts'

@@ -9,7 +9,7 @@ const unasked = ['message-ttl', 'expires', 'dead-letter-exchange', 'dead-letter-
 export function effectiveSettings(info: QueueInfo): ReadonlyMap<string, Setting> {
   const settings = new Map<string, Setting>()
   const byPolicy = info.effective_policy_definition ?? {}
-  for (const [name, value] of Object.entries(byPolicy)) settings.set(name, value as Setting)
+  for (const [name, value] of Object.entries(byPolicy)) settings.set(name, value)
   for (const [argument, value] of Object.entries(info.arguments ?? {})) {
     const name = argument.startsWith('x-') ? argument.slice(2) : argument
     const policy = settings.get(name)

@@ -155,13 +155,16 @@ export function envelopeTo(to: Destination | string, body: string, key?: string)
 }
 
 /** Sends one envelope and waits for its outcome. */
-export function sent(broker: Broker, envelope: Envelope): Promise<SendOutcome> {
+export async function sent(broker: Broker, envelope: Envelope): Promise<SendOutcome> {
   const sender = broker.sender('publish')
   const outcome = new Promise<SendOutcome>((resolve) => {
     sender.send([envelope], systemClock.now() + 10_000, (_from, _to, one) => resolve(one))
   })
-  const settled = within(systemClock, LIMIT_MS, 'the outcome', outcome)
-  return settled.finally(() => sender.close(systemClock.now() + 5_000))
+  try {
+    return await within(systemClock, LIMIT_MS, 'the outcome', outcome)
+  } finally {
+    await sender.close(systemClock.now() + 5_000)
+  }
 }
 
 /** Waits for a condition as the machine's clock goes. */

@@ -123,23 +123,20 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
       Array.from({ length: 50 }, (_, n) => sent(broker, envelopeTo('other', `m${n}`))),
     )
     const findings = await broker.provision(topologyOf('orders', { ordering: 'key' }), 'create')
-    const seen = findings.map(({ severity, code, subject, declared, found }) => [
-      severity,
-      code,
-      subject,
-      declared,
-      found,
-    ])
-    expect(seen.sort()).toEqual(
+    const seen = findings.map(
+      ({ severity, code, subject, declared, found }) =>
+        `${severity} ${code} ${subject}: ${declared}, ${found}`,
+    )
+    expect(seen.toSorted()).toEqual(
       [
-        ['error', 'rabbitmq.queue-overflow', 'orders.a', 'reject-publish', 'drop-head'],
-        ['error', 'rabbitmq.queue-message-ttl', 'orders.a', 'none', '60000'],
-        ['warning', 'rabbitmq.queue-delivery-limit', 'orders.a', '20', '7'],
-        ['warning', 'rabbitmq.queue-dead-letter-exchange', 'orders.a', '', 'none'],
-        ['warning', 'rabbitmq.queue-dead-letter-routing-key', 'orders.a', 'orders.a.dead', 'none'],
-        ['warning', 'rabbitmq.queue-dead-letter-strategy', 'orders.a', 'at-least-once', 'none'],
-        ['warning', 'rabbitmq.queue-single-active-consumer', 'orders.a', 'true', 'none'],
-      ].sort(),
+        'error rabbitmq.queue-overflow orders.a: reject-publish, drop-head',
+        'error rabbitmq.queue-message-ttl orders.a: none, 60000',
+        'warning rabbitmq.queue-delivery-limit orders.a: 20, 7',
+        'warning rabbitmq.queue-dead-letter-exchange orders.a: , none',
+        'warning rabbitmq.queue-dead-letter-routing-key orders.a: orders.a.dead, none',
+        'warning rabbitmq.queue-dead-letter-strategy orders.a: at-least-once, none',
+        'warning rabbitmq.queue-single-active-consumer orders.a: true, none',
+      ].toSorted(),
     )
     expect(await stage.queues()).toContain('orders.a.dead')
     expect(await stage.arguments('orders.a')).toMatchObject({ 'x-delivery-limit': 7 })
