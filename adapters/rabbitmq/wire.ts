@@ -123,8 +123,11 @@ export class AmqpWire implements Wire {
     if (this.#closed !== null) return
     const { clock, model, url } = this.#parts
     this.#lastError ??= new ClosedError(`the connection to ${url}`)
+    // amqplib's own promise is never settled when the connection breaks meanwhile.
+    const over = new Promise<void>((resolve) => void this.onClose(() => resolve()))
+    const closing = (): Promise<void> => Promise.race([model.close(), over])
     try {
-      await withDeadline(clock, deadline, () => model.close(), `closing the connection to ${url}`)
+      await withDeadline(clock, deadline, closing, `closing the connection to ${url}`)
     } catch {
       // It ended by itself, or does not answer: either way it is over below.
     } finally {

@@ -157,6 +157,17 @@ describe('a wire', () => {
     hole.heal()
   })
 
+  it('closes at once when the connection breaks meanwhile', async () => {
+    const wire = await connector().open('test')
+    const hole = proxy.blackHole()
+    const began = systemClock.now()
+    const closing = wire.close(deadline(20_000))
+    proxy.reset()
+    await closing
+    expect(systemClock.now() - began).toBeLessThan(5_000)
+    hole.heal()
+  })
+
   it('notices a peer that went silent by its heartbeat, and destroys the socket', async () => {
     const wire = await connector({}, { heartbeatS: 1 }).open('test')
     const hole = proxy.blackHole()
