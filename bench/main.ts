@@ -30,7 +30,9 @@ async function runSuites(suites: readonly Suite[], settings: Settings): Promise<
   try {
     const machine = describeMachine(scratch.path, await sqliteVersion(scratch.path))
     const figures: Figure[] = []
-    for (const suite of suites.filter(({ name }) => settings.suites.includes(name))) {
+    const chosen = suites.filter(({ name }) => settings.suites.includes(name))
+    for (const suite of chosen) await suite.check?.()
+    for (const suite of chosen) {
       const told = (text: string): void => progress(`${suite.name}: ${text}`)
       const messages = settings.messages ?? suite.messages ?? 0
       const context = { ...settings, messages, directory: scratch.path, progress: told }

@@ -7,6 +7,8 @@ import { Connection } from 'rabbitmq-client'
 
 import type { PlainMessage } from './rabbitmq-message.ts'
 
+const require = createRequire(import.meta.url)
+
 /** A client that publishes persistent, mandatory messages and waits for the broker's confirm. */
 export interface PlainClient {
   /** Resolves with the confirm. */
@@ -117,7 +119,8 @@ interface RascalBroker {
 }
 
 interface RascalPublication {
-  on(event: 'success' | 'error' | 'return', listener: (what: unknown) => void): this
+  on(event: 'success' | 'return', listener: () => void): this
+  on(event: 'error', listener: (error: Error) => void): this
 }
 
 interface Rascal {
@@ -126,7 +129,7 @@ interface Rascal {
 }
 
 const rascal: OpenClient = async (url, exchange) => {
-  const { BrokerAsPromised, withDefaultConfig } = createRequire(import.meta.url)('rascal') as Rascal
+  const { BrokerAsPromised, withDefaultConfig } = require('rascal') as Rascal
   const broker = await BrokerAsPromised.create(withDefaultConfig(rascalConfig(url, exchange)))
   return {
     publish: async ({ routingKey, content, messageId, contentType, headers }) => {
@@ -134,7 +137,7 @@ const rascal: OpenClient = async (url, exchange) => {
       const publication = await broker.publish('orders', content, { routingKey, options })
       return new Promise<void>((resolve, reject) => {
         publication.on('success', () => resolve())
-        publication.on('error', (error) => reject(error as Error))
+        publication.on('error', (error) => reject(error))
         publication.on('return', () => reject(new Error('a message was returned')))
       })
     },

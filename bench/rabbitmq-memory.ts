@@ -3,7 +3,7 @@ import { topic } from 'holdfast'
 import type { Figure } from './figure.ts'
 import { inOwnProcess } from './memory-process.ts'
 import { makeOrders, type Order } from './payload.ts'
-import { type BenchNode, benchNode } from './rabbitmq-node.ts'
+import { type BenchNode, benchNode, checkNode } from './rabbitmq-node.ts'
 import { Place, TOPIC } from './rabbitmq-place.ts'
 import type { Suite, SuiteContext } from './suite.ts'
 
@@ -14,6 +14,7 @@ const SLOPE_TARGET_MIB = 1
 export const rabbitmqSoak: Suite = {
   name: 'rabbitmq',
   messages: 10_000_000,
+  check: checkNode,
   run: async (context) => {
     const node = await benchNode()
     try {

@@ -15,7 +15,7 @@ import {
 import { type Comparison, figuresOf } from './rabbitmq-figures.ts'
 import { rabbitmqMemory } from './rabbitmq-memory.ts'
 import { checkAlike, type KeyOf, keyOfOrder, plainMessage } from './rabbitmq-message.ts'
-import { type BenchNode, benchNode } from './rabbitmq-node.ts'
+import { type BenchNode, benchNode, checkNode } from './rabbitmq-node.ts'
 import { Place, TOPIC } from './rabbitmq-place.ts'
 import type { Suite, SuiteContext } from './suite.ts'
 
@@ -33,6 +33,7 @@ const keyed = topic<Order>(TOPIC, { key: keyOfOrder })
 export const rabbitmq: Suite = {
   name: 'rabbitmq',
   messages: 2_000_000,
+  check: checkNode,
   run: async (context) => {
     const node = await benchNode()
     try {

@@ -17,5 +17,7 @@ export interface Suite {
   readonly name: string
   /** Of its memory case, unless the command line says how many; none without such a case. */
   readonly messages?: number
+  /** Rejects with what to do where it cannot run; asked of every suite before the first one runs. */
+  readonly check?: () => Promise<void>
   readonly run: (context: SuiteContext) => Promise<readonly Figure[]>
 }
