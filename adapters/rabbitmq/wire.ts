@@ -95,7 +95,8 @@ export class AmqpWire implements Wire {
     const { clock, rpcTimeoutMs } = this.#parts
     this.#assertOpen()
     try {
-      return await withDeadline(clock, deadline ?? clock.now() + rpcTimeoutMs, work, what)
+      const until = deadline ?? clock.now() + rpcTimeoutMs
+      return await withDeadline(clock, until, () => this.#whileOpen(work), what)
     } catch (error) {
       // What is pending when a connection ends fails with texts of amqplib's that do not say so.
       this.#assertOpen()
@@ -123,9 +124,7 @@ export class AmqpWire implements Wire {
     if (this.#closed !== null) return
     const { clock, model, url } = this.#parts
     this.#lastError ??= new ClosedError(`the connection to ${url}`)
-    // amqplib's own promise is never settled when the connection breaks meanwhile.
-    const over = new Promise<void>((resolve) => void this.onClose(() => resolve()))
-    const closing = (): Promise<void> => Promise.race([model.close(), over])
+    const closing = (): Promise<void> => this.#whileOpen(() => model.close())
     try {
       await withDeadline(clock, deadline, closing, `closing the connection to ${url}`)
     } catch {
@@ -133,6 +132,14 @@ export class AmqpWire implements Wire {
     } finally {
       this.#end(this.#lastError)
     }
+  }
+
+  /** Rejects when the wire ends before the work: some of amqplib's promises are never settled then. */
+  #whileOpen<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const stopListening = this.onClose(reject)
+      work().then(resolve, reject).finally(stopListening)
+    })
   }
 
   async #channel<C extends Channel>(open: () => Promise<C>, deadline: Deadline): Promise<C> {

@@ -24,6 +24,12 @@ const table: readonly (readonly [
   facts: { attempts: number; duplicated?: boolean },
 ])[] = [
   ['confirmed', [CONFIRMED], 'confirmed', { attempts: 1, duplicated: false }],
+  [
+    'confirmed after the adapter wrote it twice',
+    [{ status: 'confirmed', possiblyDuplicated: true }],
+    'confirmed',
+    { attempts: 1, duplicated: true },
+  ],
   ['refused for good', [permanent], 'PublishRefusedError rejected', { attempts: 1 }],
   [
     'refused, then confirmed',
