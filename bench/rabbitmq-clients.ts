@@ -129,8 +129,10 @@ interface Rascal {
 }
 
 const rascal: OpenClient = async (url, exchange) => {
-  const { BrokerAsPromised, withDefaultConfig } = require('rascal') as Rascal
-  const broker = await BrokerAsPromised.create(withDefaultConfig(rascalConfig(url, exchange)))
+  const library = require('rascal') as Rascal
+  const broker = await library.BrokerAsPromised.create(
+    library.withDefaultConfig(rascalConfig(url, exchange)),
+  )
   return {
     publish: async ({ routingKey, content, messageId, contentType, headers }) => {
       const options = { messageId, contentType, headers }
