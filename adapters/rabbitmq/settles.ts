@@ -18,6 +18,9 @@ export interface SettleWriter {
 export class Settles {
   readonly #writer: SettleWriter
   readonly #clock: Clock
+  /** A tag was left out: a delivery that never came is still open, and must not be settled with others. */
+  #hasGap = false
+  #newest = 0
   #first: RabbitmqDelivery | null = null
   #last: RabbitmqDelivery | null = null
   #acked: RabbitmqDelivery[] = []
@@ -52,6 +55,8 @@ export class Settles {
   /** It is handed over now; tags only ever grow. */
   hold(delivery: RabbitmqDelivery): void {
     this.#held++
+    if (delivery.tag !== this.#newest + 1) this.#hasGap = true
+    this.#newest = delivery.tag
     delivery.previous = this.#last
     if (this.#last === null) this.#first = delivery
     else this.#last.next = delivery
@@ -137,6 +142,7 @@ export class Settles {
 
   /** The oldest ones, as far as they are all acknowledged. */
   #writeRun(): void {
+    if (this.#hasGap) return
     let last: RabbitmqDelivery | null = null
     for (let one = this.#first; one !== null && one.state === 'ack'; one = one.next) last = one
     if (last === null) return

@@ -52,7 +52,7 @@ describe('a RabbitMQ node under traffic', () => {
         await goOn()
       })
       await traffic.flows()
-      await traffic.verdict({ bounds, demands: { published: 300, delivered: 300, faults: 1 } })
+      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 1 } })
     })
   })
 
@@ -69,7 +69,7 @@ describe('a RabbitMQ node under traffic', () => {
         await clear()
       })
       await traffic.flows()
-      const demands = { published: 300, delivered: 300, faults: 1 }
+      const demands = { published: 200, delivered: 200, faults: 1 }
       await traffic.verdict({ bounds, duplicates: 0, demands })
     })
   })
@@ -114,7 +114,7 @@ describe('the way to a RabbitMQ node under traffic', () => {
         hole.heal()
       })
       await traffic.flows()
-      await traffic.verdict({ bounds, demands: { published: 300, delivered: 300, faults: 1 } })
+      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 1 } })
     })
   })
 
@@ -140,7 +140,7 @@ describe('the way to a RabbitMQ node under traffic', () => {
         rig.proxies[0]!.reset()
       })
       await traffic.flows()
-      await traffic.verdict({ bounds, demands: { published: 300, delivered: 300, faults: 2 } })
+      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 2 } })
     })
   })
 
@@ -156,7 +156,7 @@ describe('the way to a RabbitMQ node under traffic', () => {
         })
       }
       await traffic.flows()
-      await traffic.verdict({ bounds, demands: { published: 300, delivered: 300, faults: 2 } })
+      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 2 } })
     })
   })
 })

@@ -43,8 +43,11 @@ class Broker implements SettleWriter {
   }
 }
 
-/** Deliveries of a channel with that many messages, from the first tag on. */
-function stage(count: number): {
+/** Deliveries of a channel with that many messages, from the first tag on; some may never come. */
+function stage(
+  count: number,
+  missing: readonly number[] = [],
+): {
   broker: Broker
   settles: Settles
   settle: (tag: number, how: Settling) => void
@@ -65,7 +68,7 @@ function stage(count: number): {
       envelope: envelope(),
       ...{ tag: index + 1, bytes: 1, attempt: 1, redelivered: 'no' },
     })
-    settles.hold(delivery)
+    if (!missing.includes(index + 1)) settles.hold(delivery)
     return delivery
   })
   return { broker, settles, settle: (tag, how) => settler.settle(deliveries[tag - 1]!, how) }
@@ -127,6 +130,13 @@ describe('settles', () => {
     settle(3, 'release')
     settles.write()
     expect(broker.nacked).toEqual([3])
+  })
+
+  it('never lets a frame for many settle one that never came', () => {
+    const { broker, settles, settle } = stage(5, [3])
+    for (const tag of [1, 2, 4, 5]) settle(tag, 'ack')
+    settles.write()
+    expect([...broker.open]).toEqual([3])
   })
 
   it('gives back before it acknowledges what came after', () => {
