@@ -25,7 +25,7 @@ interface Attributes {
 }
 
 /** The arguments with which a queue is declared: all its settings, or only what no policy can say. */
-export function argumentsOf(queue: WantedQueue, byPolicy: boolean): Settings {
+function argumentsOf(queue: WantedQueue, byPolicy: boolean): Settings {
   const given = byPolicy ? queue.fixed : { ...queue.fixed, ...queue.settings }
   return Object.fromEntries(Object.entries(given).map(([name, value]) => [`x-${name}`, value]))
 }

@@ -6,7 +6,6 @@ import {
   isHoldfastError,
   type PublishFacts,
 } from '../../src/contract/errors.ts'
-import { urlText } from './url-text.ts'
 
 /** Reply codes of AMQP 0-9-1 that make a difference here. */
 export const REPLY = {
@@ -37,12 +36,6 @@ export function brokerText(error: unknown): string {
   return /with message "(.*)"/s.exec(text)?.[1] ?? text
 }
 
-/** The exchange or queue that a 404 names; `null` when it names none. */
-export function missingName(error: unknown): string | null {
-  if (replyCodeOf(error) !== REPLY.notFound) return null
-  return /no (?:exchange|queue) '([^']*)'/.exec(brokerText(error))?.[1] ?? null
-}
-
 /**
  * Whether the same request may work soon, although the broker refused it: the node that has the queue
  * is down, a leader is being elected, a majority of the cluster is away.
@@ -53,14 +46,8 @@ export function isPassing(error: unknown): boolean {
   return code === REPLY.notFound && /down or inaccessible/.test(brokerText(error))
 }
 
-/** No connection now; trying again may help. `doing` begins the text: "connecting for publish". */
-export function unavailable(doing: string, url: string, cause: unknown): HoldfastError {
-  const text = `${doing}: RabbitMQ at ${urlText(url)} cannot be reached or refused us: ${brokerText(cause)}`
-  return new HoldfastError('unavailable', text, { cause })
-}
-
 /** The connection or channel ended while something was under way. */
-export function connectionLost(doing: string, cause: unknown): HoldfastError {
+function connectionLost(doing: string, cause: unknown): HoldfastError {
   const text = `${doing}: the connection to RabbitMQ was lost: ${brokerText(cause)}`
   return new HoldfastError('connection-lost', text, { cause })
 }

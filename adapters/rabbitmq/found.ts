@@ -61,6 +61,16 @@ export function missingBinding({ exchange, queue, key, group }: WantedBinding): 
   }
 }
 
+/** It is there, and whether it is as it has to be could not be settled now. */
+export function notDeclared(name: string, { message }: Error): Finding {
+  return {
+    severity: 'warning',
+    code: 'rabbitmq.not-declared',
+    subject: name,
+    message: `it could not be declared now, and is used as it is: ${message}`,
+  }
+}
+
 /** Nobody could say which bindings there are. */
 export function unseen(exchange: string, isAsked: boolean): Finding {
   const why = isAsked ? 'the management API did not say' : 'only the management API can list them'

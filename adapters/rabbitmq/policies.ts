@@ -9,12 +9,12 @@ import type { WantedQueue } from './wanted.ts'
 const PRIORITY = 1
 
 /** Name of the policy for a queue and its partitions. */
-export function policyName({ family }: WantedQueue): string {
+function policyName({ family }: WantedQueue): string {
   return `holdfast.${family}`
 }
 
 /** What the queue's settings are as a policy. */
-export function policyOf({ family, role, settings }: WantedQueue): Policy {
+function policyOf({ family, role, settings }: WantedQueue): Policy {
   const partitions = role === 'group' ? '(\\.[0-9]+)?' : ''
   return {
     pattern: `^${family.replaceAll(/[^A-Za-z0-9_-]/g, '\\$&')}${partitions}$`,

@@ -1,4 +1,4 @@
-import { isHoldfastError } from '../../src/contract/errors.ts'
+import { isHoldfastError, type HoldfastError } from '../../src/contract/errors.ts'
 import type { Emit } from '../../src/contract/events.ts'
 import type { Finding, TopicTopology, Topology } from '../../src/contract/topology.ts'
 import type { Version } from './capabilities.ts'
@@ -9,6 +9,7 @@ import {
   leftoverFinding,
   missing,
   missingBinding,
+  notDeclared,
   sameFinding,
   unseen,
 } from './found.ts'
@@ -20,7 +21,7 @@ import type { Resolved } from './options.ts'
 import { Policies } from './policies.ts'
 import { differencesOf, showsPolicies } from './queue-settings.ts'
 import type { Plan, TopicTable } from './topics.ts'
-import { wantedOf, type Wanted, type WantedQueue } from './wanted.ts'
+import { wantedOf, type Wanted, type WantedExchange, type WantedQueue } from './wanted.ts'
 
 /** What provisioning needs. */
 export interface ProvisionerOptions {
@@ -32,11 +33,12 @@ export interface ProvisionerOptions {
   readonly emit: Emit
 }
 
-/** What the steps of one topic share: once the broker could not declare, it is only looked at. */
+/** What the steps of one topic share. */
 interface Course {
   readonly plan: Plan
   readonly findings: Finding[]
-  looking: boolean
+  /** Set once the broker could not declare: the rest is only looked at, and has to be there. */
+  passing: Error | null
 }
 
 /** Makes or verifies what topics need. One entity at a time, on a wire that nobody publishes on. */
@@ -68,7 +70,7 @@ export class Provisioner {
     const conflict = conflictOf(topics.of(topology.name), topology)
     if (conflict !== null) return [conflict]
     const plan = topics.declare(topology)
-    const course: Course = { plan, findings: [], looking: mode === 'verify' }
+    const course: Course = { plan, findings: [], passing: null }
     for (const wanted of wantedOf(plan, topology, { ...options, version: version() })) {
       if (mode === 'create' && !wanted.mapped) await this.#make(wanted, course)
       else await this.#look(wanted, course)
@@ -79,11 +81,10 @@ export class Provisioner {
   }
 
   async #make(wanted: Wanted, course: Course): Promise<void> {
-    if (course.looking) return this.#look(wanted, course)
-    const byPolicy = wanted.kind === 'queue' && (await this.#policy(wanted, course))
-    const declared = await declare(this.#options.operations, wanted, byPolicy)
-    if (declared.status === 'passing') return this.#lookInstead(wanted, declared.error, course)
-    if (wanted.kind === 'queue') return this.#compare(wanted, declared, byPolicy, course)
+    if (course.passing !== null) return this.#look(wanted, course)
+    if (wanted.kind === 'queue') return this.#makeQueue(wanted, course)
+    const declared = await declare(this.#options.operations, wanted, false)
+    if (declared.status === 'passing') return this.#lookFromNowOn(wanted, declared.error, course)
     if (wanted.kind === 'exchange' && declared.status === 'different') {
       for (const difference of declared.differences) {
         course.findings.push(exchangeFinding(wanted, difference))
@@ -91,18 +92,33 @@ export class Provisioner {
     }
   }
 
-  /** Whether the queue's settings come from a policy: it is there, or was made. */
-  async #policy(queue: WantedQueue, { findings }: Course): Promise<boolean> {
+  async #makeQueue(queue: WantedQueue, course: Course): Promise<void> {
+    const byPolicy = await this.#policy(queue, course)
+    if (typeof byPolicy !== 'boolean') return this.#useAsItIs(queue, byPolicy, course)
+    const declared = await declare(this.#options.operations, queue, byPolicy)
+    if (declared.status === 'passing') return this.#lookFromNowOn(queue, declared.error, course)
+    return this.#compare(queue, declared, byPolicy, course)
+  }
+
+  /** Whether the queue's settings come from a policy, there or just made; or why nobody can say now. */
+  async #policy(queue: WantedQueue, { findings }: Course): Promise<boolean | HoldfastError> {
     if (this.#policies === null || Object.keys(queue.settings).length === 0) return false
-    const found = await this.#policies.ensure(queue)
-    if (found !== null) {
+    try {
+      const found = await this.#policies.ensure(queue)
+      if (found === null) return this.#withoutPolicy(queue)
       findings.push(...found.filter((one) => !findings.some((other) => sameFinding(one, other))))
       return true
+    } catch (error) {
+      if (isHoldfastError(error) && error.code === 'unavailable') return error
+      throw error
     }
+  }
+
+  #withoutPolicy({ family }: WantedQueue): boolean {
     this.#warn({
       severity: 'warning',
       code: 'rabbitmq.policy',
-      subject: queue.family,
+      subject: family,
       message:
         'the log-in of managementUrl may not set policies (tag policymaker): settings are fixed arguments instead',
     })
@@ -147,23 +163,27 @@ export class Provisioner {
   }
 
   /** The broker could not say now: a majority is away, or a leader. What is there already is enough. */
-  async #lookInstead(wanted: Wanted, error: Error, course: Course): Promise<void> {
-    course.looking = true
-    course.findings.push({
-      severity: 'warning',
-      code: 'rabbitmq.not-declared',
-      subject: course.plan.topic,
-      message: `the broker could not declare now, what is there already is used: ${error.message}`,
-    })
-    if (wanted.kind !== 'binding') {
-      const found = await exists(this.#options.operations, wanted)
-      if (found !== 'there') throw error
-    }
+  async #lookFromNowOn(wanted: Wanted, error: HoldfastError, course: Course): Promise<void> {
+    course.passing = error
+    if (wanted.kind === 'binding') course.findings.push(notDeclared(wanted.queue, error))
+    else await this.#useAsItIs(wanted, error, course)
   }
 
-  async #look(wanted: Wanted, { plan, findings }: Course): Promise<void> {
+  /** Rejects with why it could not be declared when it is not there. */
+  async #useAsItIs(
+    wanted: WantedExchange | WantedQueue,
+    error: HoldfastError,
+    { findings }: Course,
+  ): Promise<void> {
+    const found = await exists(this.#options.operations, wanted)
+    if (found !== 'there') throw error
+    findings.push(notDeclared(wanted.name, error))
+  }
+
+  async #look(wanted: Wanted, { plan, findings, passing }: Course): Promise<void> {
     if (wanted.kind === 'binding') return
     const found = await exists(this.#options.operations, wanted)
+    if (found === 'missing' && passing !== null && !wanted.mapped) throw passing
     if (found === 'missing') findings.push(missing(wanted))
     if (found !== 'there' || wanted.kind !== 'queue' || wanted.mapped) return
     const differences = await this.#inspected(wanted)

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 
+import { auditConnection } from '../../../adapters/rabbitmq/audit.ts'
+import { resolveOptions } from '../../../adapters/rabbitmq/options.ts'
 import type { Finding } from '../../../src/contract/topology.ts'
 import { startNode, type OwnNode } from '../../brokers/rabbitmq.ts'
 import type { RabbitmqNode } from '../../brokers/rabbitmq-node.ts'
@@ -128,8 +130,22 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
     }
   })
 
-  it('names connections that others can read or pretend to be', async () => {
+  it('names connections to a broker that anybody may pretend to be', async () => {
     const { broker } = await stage.open({ tls: { rejectUnauthorized: false } })
     expect(codes(await broker.audit({ topics: [] }))).toContain('rabbitmq.tls-unverified')
+  })
+})
+
+describe('the audit of addresses', () => {
+  it.each([
+    ['amqp://localhost', false],
+    ['amqp://127.0.0.1:5673/v', false],
+    ['amqp://[::1]', false],
+    ['amqps://broker.example', false],
+    ['amqp://user:secret@broker.example', true],
+  ])('names what others on the network can read: %s, %s', (url, isWeak) => {
+    const findings = auditConnection(resolveOptions({ url }))
+    expect(findings.map(({ code }) => code)).toEqual(isWeak ? ['rabbitmq.plain-amqp'] : [])
+    expect(JSON.stringify(findings)).not.toContain('secret')
   })
 })

@@ -420,6 +420,24 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
     expect(findings).toMatchObject([{ severity: 'warning', code: 'rabbitmq.bindings-unseen' }])
   })
 
+  it('needs no management API to go on with queues that are there, and binds them', async () => {
+    await (await stage.open()).broker.provision(topologyOf('orders'), 'create')
+    const operator = await stage.channel()
+    await operator.unbindQueue('orders.a', 'orders', '#')
+    const { broker } = await stage.open({ managementUrl: 'http://127.0.0.1:9' })
+    const findings = await broker.provision(topologyOf('orders'), 'create')
+    expect(findings.map(({ severity, code, subject }) => [severity, code, subject])).toEqual([
+      ['warning', 'rabbitmq.not-declared', 'orders.a.dead'],
+      ['warning', 'rabbitmq.not-declared', 'orders.a'],
+    ])
+    expect(await stage.bindings('orders')).toEqual(['# → orders.a'])
+    await expect(broker.provision(topologyOf('fresh'), 'create')).rejects.toMatchObject({
+      code: 'unavailable',
+      message: /management API http:\/\/127\.0\.0\.1:9/,
+    })
+    expect(await stage.queues()).not.toContain('fresh.a')
+  })
+
   it('puts the prefix of the environment before every name', async () => {
     const { broker } = await stage.open({ prefix: 'dev.' })
     await broker.provision(topologyOf('orders', { retryLevelsMs: [1_000] }), 'create')
