@@ -2,7 +2,7 @@ import { NONE, type Difference } from './differences.ts'
 import { brokerText, REPLY, replyCodeOf } from './errors.ts'
 
 const inequivalent =
-  /inequivalent arg '([^']+)' for (?:queue|exchange) '[^']*' in vhost '[^']*': received (.+) but current is (.+?)$/s
+  /inequivalent arg '([^']+)' for (?:queue|exchange) '.*' in vhost '.*': received (.+) but current is (.+?)$/s
 
 /** What the broker found different when something was declared again; `null` for any other error. */
 export function mismatchOf(error: unknown): Difference | null {
