@@ -1,5 +1,9 @@
 /**
- * Runs the fault tests, one file after another, within a budget: `--minutes 35` (the default).
+ * Runs the fault tests, one file after another, within a budget: `--for 35m` (the default).
+ *
+ * They begin with another file each time, so that runs that are too short for all of them see all of
+ * them in turn: `--seed N`, which is printed, begins with the same one again. `--only PART` runs those
+ * whose names contain it.
  *
  * The budget bounds what is started: a file that has begun is given ten minutes to end, then it is
  * stopped and counts as failed. What was not started is named, and is neither passed nor failed.
@@ -16,11 +20,35 @@ const graceMs = 600_000
 
 function options() {
   const { values } = parseArgs({
-    options: { minutes: { type: 'string', default: '35' }, report: { type: 'string' } },
+    options: {
+      for: { type: 'string', default: '35m' },
+      seed: { type: 'string', default: String(Math.floor(Math.random() * 1_000_000)) },
+      only: { type: 'string', default: '' },
+      report: { type: 'string' },
+    },
   })
-  const minutes = Number(values.minutes)
-  if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, got '${values.minutes}'`)
-  return { budgetMs: minutes * 60_000, reports: values.report }
+  const seed = Number(values.seed)
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new Error(`--seed must be a whole number from 0, got '${values.seed}'`)
+  }
+  const { only, report } = values
+  return { budgetMs: duration(values.for), seed, only, reports: report }
+}
+
+function duration(text) {
+  const [, count, unit] = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text) ?? []
+  const units = { s: 1_000, m: 60_000, h: 3_600_000 }
+  if (Number(count) > 0) return Number(count) * units[unit]
+  throw new Error(`--for must be a time above 0, for example 90s, 35m or 2h; got '${text}'`)
+}
+
+/** All of them in their order, beginning somewhere. */
+function rotated(files, seed) {
+  if (files.length === 0) return files
+  // Neighbouring seeds must not begin with neighbouring files: those are alike.
+  const first = Math.imul(seed + 1, 0x9e37_79b1) >>> 0
+  const index = first % files.length
+  return [...files.slice(index), ...files.slice(0, index)]
 }
 
 function faultTests() {
@@ -71,10 +99,14 @@ function reportFile(folder, file) {
 }
 
 async function main() {
-  const { budgetMs, reports } = options()
-  const files = faultTests()
+  const { budgetMs, seed, only, reports } = options()
+  const files = rotated(
+    faultTests().filter((file) => file.includes(only)),
+    seed,
+  )
+  console.log(`fault tests of seed ${seed}: node scripts/test-faults.mjs --seed ${seed}`)
   const end = Date.now() + budgetMs
-  const results = new Map(files.map((file) => [file, 'left out: the budget was used up']))
+  const results = new Map(files.map((file) => [file, 'left out: the time was used up']))
   for (const file of files) {
     if (Date.now() >= end) break
     const report = reportFile(reports, file)
