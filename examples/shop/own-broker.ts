@@ -24,14 +24,14 @@ export async function startRabbitmq(): Promise<OwnBroker> {
   await provided('the image', 'test/brokers/images.mjs')
   const { startNode } = await import('../../test/brokers/rabbitmq.ts')
   console.log('starting RabbitMQ in a container')
-  const { node, remove } = await startNode()
-  const container = node.address.containerId
+  const own = await startNode()
+  const container = own.node.address.containerId
   let isRemoved = false
   return {
-    url: node.url(),
+    url: own.node.url(),
     container,
     remove: async () => {
-      await remove()
+      await own.remove()
       isRemoved = true
     },
     abandon: () => {
