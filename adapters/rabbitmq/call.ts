@@ -4,9 +4,9 @@ import {
   type Report,
   type SendOutcome,
 } from '../../src/contract/broker.ts'
-import { OutcomeUnknownError, PublishRefusedError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { Watched } from '../../src/policy/deadline-watch.ts'
+import { NOT_CONFIRMED, NOT_WRITTEN } from './outcomes.ts'
 
 /** Where one envelope of a call is. `held`: refused, to be told in the next turn. */
 const QUEUED = 0
@@ -47,6 +47,11 @@ export class Call extends Watched {
     this.#owner = owner
     this.#states = new Uint8Array(batch.length)
     this.#left = batch.length
+  }
+
+  /** All of it is reported. */
+  get isOver(): boolean {
+    return this.#left === 0
   }
 
   /** Neither reported nor about to be. */
@@ -107,10 +112,7 @@ export class Call extends Watched {
 
   /** Its deadline: what was written may be stored, what was not never will be. */
   override onDue(): void {
-    this.giveUp(notSent('it was not written to the connection by its deadline'), {
-      status: 'unknown',
-      error: new OutcomeUnknownError('timeout', 'RabbitMQ did not confirm it by its deadline'),
-    })
+    this.giveUp(NOT_WRITTEN, NOT_CONFIRMED)
   }
 
   /** Ends everything that is open, by whether it was written. */
@@ -139,14 +141,5 @@ export class Call extends Watched {
     this.#left -= to - from
     if (this.#left === 0) this.#owner.ended(this)
     this.#report(from, to, outcome)
-  }
-}
-
-/** Refused, and worth trying again. */
-export function notSent(why: string): SendOutcome {
-  const text = `the message was not sent: ${why}`
-  return {
-    status: 'refused',
-    error: new PublishRefusedError('not-sent', text, { retryable: true }),
   }
 }

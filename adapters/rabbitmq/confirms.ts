@@ -105,9 +105,19 @@ export class Confirms {
     for (const { call, from, to, instead } of runs) answered(call, from, to, instead)
   }
 
-  /** Those that match, as they are now. */
-  matching(matches: (call: Call, index: number) => boolean): InFlight[] {
-    return this.#all().filter(({ call, index }) => matches(call, index))
+  /** Unanswered messages with that id, oldest first. */
+  withId(id: unknown): InFlight[] {
+    const found: InFlight[] = []
+    for (const straggler of this.#stragglers.values()) {
+      if (straggler.call.batch[straggler.index]?.id === id) found.push(straggler)
+    }
+    for (let tag = this.#first; tag < this.#next; tag++) {
+      const slot = tag & this.#mask
+      const call = this.#calls[slot] ?? null
+      const index = this.#indexes[slot] as number
+      if (call !== null && call.batch[index]?.id === id) found.push({ tag, call, index })
+    }
+    return found
   }
 
   /** When this tag is answered, that is its outcome. */

@@ -60,6 +60,20 @@ export function targetOf(to: Destination, topics: Topics): string {
   return isDelayed ? topics.of(to.topic).retry(to.group, to.delayMs).exchange : ''
 }
 
+/**
+ * Whether that is where an envelope went. Without a key, the partition cannot be told any more: then
+ * the exchange alone decides.
+ */
+export function mayHaveGoneTo(
+  { to, key }: Envelope,
+  exchange: string,
+  routingKey: string,
+  topics: Topics,
+): boolean {
+  if (targetOf(to, topics) !== exchange) return false
+  return (key === null && to.kind !== 'dead') || routingKeyOf(to, key, topics) === routingKey
+}
+
 /** A delayed one too names the queue it shall return to: the level's fanout does not look at it. */
 function routingKeyOf(to: Destination, key: Uint8Array | null, topics: Topics): string {
   if (to.kind === 'topic') return topics.of(to.topic).routingKey(key)

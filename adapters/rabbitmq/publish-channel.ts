@@ -1,16 +1,12 @@
 import type { Deadline, SendOutcome } from '../../src/contract/broker.ts'
 import type { Cancel, Clock } from '../../src/contract/clock.ts'
-import {
-  ClosedError,
-  OutcomeUnknownError,
-  UnroutableError,
-  type HoldfastError,
-} from '../../src/contract/errors.ts'
+import { ClosedError, type HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { Call } from './call.ts'
 import { bareConfirms, type ConfirmChannel, type Message, type Write } from './client.ts'
 import { Confirms, isOpen, type Answered, type InFlight } from './confirms.ts'
-import { targetOf, type Outgoing } from './outgoing.ts'
+import { connectionLost, NACKED, ONE_OF_SEVERAL, UNANSWERED, unroutable } from './outcomes.ts'
+import { mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
 import type { Topics } from './topics.ts'
 import { RETURN_MARK } from './wire-headers.ts'
 import type { Wire } from './wire.ts'
@@ -47,6 +43,7 @@ export interface Killing {
 /** What a publish channel is made of. */
 export interface PublishChannelOptions {
   readonly clock: Clock
+  readonly topics: Topics
   readonly window: number
   readonly confirmTimeoutMs: number
   readonly owner: ChannelOwner
@@ -133,7 +130,8 @@ export class PublishChannel {
   }
 
   /** Exchanges that the broker has answered for on this channel: they existed. */
-  answeredExchanges(topics: Topics): readonly string[] {
+  answeredExchanges(): readonly string[] {
+    const { topics } = this.#options
     const open = new Map<string, number>()
     for (const { call, index } of this.#confirms.all()) {
       const exchange = targetOf((call.batch[index] as Envelope).to, topics)
@@ -158,22 +156,18 @@ export class PublishChannel {
     const outcome = unroutable(exchange, routingKey, properties.messageId as unknown)
     const mark: unknown = properties.headers?.[RETURN_MARK]
     if (typeof mark === 'string') return this.#confirms.insteadOf(Number(mark), outcome)
-    const id: unknown = properties.messageId
-    const same = this.#confirms.matching(({ batch }, index) => batch[index]?.id === id)
-    const fresh = same.filter(({ tag }) => this.#confirms.instead(tag) === null)
-    // One id in flight twice: which of the two came back is not said.
-    const meant = same.length > 1 ? oneOfSeveral : outcome
-    for (const { tag } of same.length > 1 ? fresh : same) this.#confirms.insteadOf(tag, meant)
+    const meant = this.#confirms.withId(properties.messageId).filter(({ call, index }) => {
+      const { topics } = this.#options
+      return mayHaveGoneTo(call.batch[index] as Envelope, exchange, routingKey, topics)
+    })
+    // One id in flight more than once to one place: which of them came back is not said.
+    const instead = meant.length > 1 ? ONE_OF_SEVERAL : outcome
+    for (const { tag } of meant) this.#confirms.insteadOf(tag, instead)
   }
 
   #killed(error: Error): void {
     if (this.#state === 'over') return
-    const inFlight = this.#end()
-    for (const { tag, call, index } of inFlight) {
-      const instead = this.#confirms.instead(tag)
-      if (instead !== null) call.end(index, index + 1, instead)
-    }
-    this.#options.owner.killed(this, { error, inFlight })
+    this.#options.owner.killed(this, { error, inFlight: this.#end() })
   }
 
   /** Without an error before, the wire is closing and says so in the same turn; else nobody knows why. */
@@ -185,14 +179,20 @@ export class PublishChannel {
 
   #lost(error: HoldfastError): void {
     if (this.#state === 'over') return
-    reportAll(this.#end(), connectionLost(error))
+    reportAll(this.#end().filter(isOpen), connectionLost(error))
     this.#options.owner.lost(this, error)
   }
 
+  /** What was returned is known without its confirm. */
   #end(): readonly InFlight[] {
     this.#state = 'over'
     this.#disarm()
-    return this.#confirms.all()
+    const inFlight = this.#confirms.all()
+    for (const { tag, call, index } of inFlight) {
+      const instead = this.#confirms.instead(tag)
+      if (instead !== null && call.isOpen(index)) call.end(index, index + 1, instead)
+    }
+    return inFlight
   }
 
   #blocked(reason: string | null): void {
@@ -231,7 +231,7 @@ export class PublishChannel {
     const overdue = this.#confirms.addedBefore(before).filter(isOpen)
     if (overdue.length > 0) {
       this.retire()
-      reportAll(overdue, unanswered)
+      reportAll(overdue, UNANSWERED)
       this.#options.owner.unanswered(this)
     }
     if (this.hasOpen) this.#look()
@@ -278,42 +278,4 @@ const acked: Answered = (call, from, to, instead) => {
   else call.end(from, to, instead)
 }
 
-/** Refused by one queue, while others it was routed to may have stored it. */
-const nacked: Answered = (call, from, to, instead) => {
-  const text =
-    'RabbitMQ said nack: a queue is full and rejects publishes, or has no leader; other queues may have stored it'
-  const error = new OutcomeUnknownError('nacked', text)
-  call.end(from, to, instead ?? { status: 'unknown', error })
-}
-
-const unanswered: SendOutcome = Object.freeze({
-  status: 'unknown',
-  error: new OutcomeUnknownError(
-    'unanswered',
-    'RabbitMQ neither confirmed nor rejected it within confirmTimeoutMs: a quorum queue may be without a majority',
-  ),
-})
-
-const oneOfSeveral: SendOutcome = Object.freeze({
-  status: 'unknown',
-  error: new OutcomeUnknownError(
-    'unanswered',
-    'RabbitMQ returned one of several messages with this id that were in flight at once, and does not say which',
-  ),
-})
-
-/** For what was written when the connection went. */
-export function connectionLost(cause: HoldfastError): SendOutcome {
-  const text = `RabbitMQ did not confirm it before the connection was lost: ${cause.message}`
-  return { status: 'unknown', error: new OutcomeUnknownError('connection-lost', text, { cause }) }
-}
-
-function unroutable(exchange: string, routingKey: string, id: unknown): SendOutcome {
-  const where =
-    exchange === ''
-      ? `there is no queue "${routingKey}"`
-      : `no queue is bound to exchange "${exchange}" for routing key "${routingKey}"`
-  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic`
-  const facts = typeof id === 'string' ? { messageId: id } : {}
-  return { status: 'refused', error: new UnroutableError(text, facts) }
-}
+const nacked: Answered = (call, from, to, instead) => call.end(from, to, instead ?? NACKED)

@@ -7,13 +7,8 @@ import { isOpen, type InFlight } from './confirms.ts'
 import { encodingRefusal } from './encoding.ts'
 import { exchangeOf, isAbout, isMessageFault, perhapsStored, refusal } from './isolate.ts'
 import { outgoing } from './outgoing.ts'
-import {
-  connectionLost,
-  PublishChannel,
-  reportAll,
-  type ChannelOwner,
-  type Killing,
-} from './publish-channel.ts'
+import { connectionLost } from './outcomes.ts'
+import { PublishChannel, reportAll, type ChannelOwner, type Killing } from './publish-channel.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Topics } from './topics.ts'
 
@@ -44,23 +39,23 @@ export class Quarantine implements ChannelOwner {
   #supervisor: Supervisor | null = null
   #channel: PublishChannel | null = null
   #kills = 0
+  #isClosed = false
 
   constructor(options: QuarantineOptions) {
     this.#options = options
   }
 
   add(messages: readonly InFlight[]): void {
-    if (messages.length === 0) return
+    if (messages.length === 0 || this.#isClosed) return
     this.#waiting.push(...messages)
     if (this.#supervisor === null) this.#begin()
     else this.#next()
   }
 
-  /** Ends the connection; what is in flight is reported unknown by it. Never rejects. */
-  async stop(deadline: Deadline): Promise<void> {
-    const supervisor = this.#supervisor
-    this.#supervisor = null
-    await supervisor?.stop(deadline)
+  /** Ends for good; what is in flight is reported unknown. Never rejects. */
+  async close(deadline: Deadline): Promise<void> {
+    this.#isClosed = true
+    await this.#stop(deadline)
   }
 
   room(): void {
@@ -69,8 +64,8 @@ export class Quarantine implements ChannelOwner {
 
   killed(channel: PublishChannel, { error, inFlight }: Killing): void {
     this.#channel = null
-    const { known, topics } = this.#options
-    for (const exchange of channel.answeredExchanges(topics)) known.add(exchange)
+    const { known } = this.#options
+    for (const exchange of channel.answeredExchanges()) known.add(exchange)
     const isFault = isMessageFault(error)
     for (const { call, index } of inFlight.filter(isOpen)) {
       call.end(index, index + 1, isFault ? this.#verdict(call, index, error) : lostBy(error))
@@ -94,7 +89,8 @@ export class Quarantine implements ChannelOwner {
   }
 
   #begin(): void {
-    const { connector, clock, random, purpose, rpcTimeoutMs, confirmTimeoutMs } = this.#options
+    const { connector, topics, clock, random, purpose, rpcTimeoutMs, confirmTimeoutMs } =
+      this.#options
     this.#kills = 0
     const supervisor = new Supervisor({
       purpose: `${purpose} quarantine`,
@@ -103,7 +99,7 @@ export class Quarantine implements ChannelOwner {
       random,
       setup: async (wire) => {
         const deadline = clock.now() + rpcTimeoutMs
-        const options = { clock, window: 1, confirmTimeoutMs, owner: this }
+        const options = { clock, topics, window: 1, confirmTimeoutMs, owner: this }
         const channel = await PublishChannel.open(wire, deadline, options)
         if (!channel.isOpen) return
         this.#channel = channel
@@ -164,7 +160,13 @@ export class Quarantine implements ChannelOwner {
   #finish(): void {
     const { clock, rpcTimeoutMs } = this.#options
     this.#channel = null
-    void this.stop(clock.now() + rpcTimeoutMs)
+    void this.#stop(clock.now() + rpcTimeoutMs)
+  }
+
+  async #stop(deadline: Deadline): Promise<void> {
+    const supervisor = this.#supervisor
+    this.#supervisor = null
+    await supervisor?.stop(deadline)
   }
 }
 

@@ -5,24 +5,19 @@ import type {
   Sender,
   SendOutcome,
 } from '../../src/contract/broker.ts'
-import { HoldfastError, OutcomeUnknownError } from '../../src/contract/errors.ts'
+import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { DeadlineWatch } from '../../src/policy/deadline-watch.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { Call, notSent, type CallOwner } from './call.ts'
+import { Call, type CallOwner } from './call.ts'
 import { isOpen } from './confirms.ts'
 import type { Connector } from './connector.ts'
 import { encodingRefusal, tooLarge } from './encoding.ts'
 import { isMessageFault, isolate, refusal } from './isolate.ts'
 import type { Resolved } from './options.ts'
 import { outgoing } from './outgoing.ts'
-import {
-  connectionLost,
-  PublishChannel,
-  reportAll,
-  type ChannelOwner,
-  type Killing,
-} from './publish-channel.ts'
+import { connectionLost, NOT_CONFIRMED, notSent } from './outcomes.ts'
+import { PublishChannel, reportAll, type ChannelOwner, type Killing } from './publish-channel.ts'
 import { Quarantine } from './quarantine.ts'
 import { Supervisor, type Health } from './supervisor.ts'
 import type { Topics } from './topics.ts'
@@ -60,6 +55,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   #calls: Call[] = []
   /** Calls before it are written. */
   #head = 0
+  /** Calls that ended before they were written, since it was last tidied up. */
+  #ended = 0
   #held: Held[] = []
   #channel: PublishChannel | null = null
   #state: 'open' | 'closing' | 'closed' = 'open'
@@ -81,6 +78,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
         this.#setUp(
           PublishChannel.open(wire, clock.now() + rpcTimeoutMs, {
             clock,
+            topics,
             window: options.options.window,
             confirmTimeoutMs,
             owner: this,
@@ -122,6 +120,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
 
   ended(call: Call): void {
     this.#watch.remove(call)
+    if (call.cursor < call.batch.length) this.#passed()
     if (this.#watch.size === 0) this.#onIdle?.()
   }
 
@@ -222,6 +221,15 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     return error && { status: 'refused', error }
   }
 
+  /** A call ended while it waited: while there is no connection, nobody else takes it out. */
+  #passed(): void {
+    const waiting = this.#calls.length - this.#head
+    if (++this.#ended < 64 || this.#ended * 2 < waiting) return
+    this.#calls = this.#calls.slice(this.#head).filter((call) => !call.isOver)
+    this.#head = 0
+    this.#ended = 0
+  }
+
   /** Nothing is reported from inside `send`. */
   #hold(call: Call, index: number, outcome: SendOutcome): void {
     call.hold(index)
@@ -238,8 +246,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Remembers which exchanges there were, for messages that are refused by theirs later. */
   #learn(channel: PublishChannel): void {
     if (this.#known.size > 1_000) this.#known.clear()
-    for (const exchange of channel.answeredExchanges(this.#options.topics))
-      this.#known.add(exchange)
+    for (const exchange of channel.answeredExchanges()) this.#known.add(exchange)
   }
 
   async #close(deadline: Deadline): Promise<void> {
@@ -255,15 +262,13 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
       await withDeadline(clock, deadline, () => idle, 'confirms').catch(() => undefined)
     }
     this.#state = 'closed'
-    const error = new OutcomeUnknownError('timeout', 'RabbitMQ did not confirm it before the close')
-    for (const call of this.#watch.items() as Call[])
-      call.giveUp(outcome, { status: 'unknown', error })
+    for (const call of this.#watch.items() as Call[]) call.giveUp(outcome, NOT_CONFIRMED)
     this.#watch.close()
     await this.#end(deadline)
   }
 
   async #end(deadline: Deadline): Promise<void> {
     const wires = [...this.#retired].map(({ wire }) => wire.close(deadline))
-    await Promise.all([this.#supervisor.stop(deadline), this.#quarantine.stop(deadline), ...wires])
+    await Promise.all([this.#supervisor.stop(deadline), this.#quarantine.close(deadline), ...wires])
   }
 }

@@ -1,3 +1,6 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { UnroutableError } from '../../../src/contract/errors.ts'
@@ -92,6 +95,42 @@ describe('messages that reach no queue', () => {
       () => outcomes.filter(Boolean).length === 4,
     )
     expect(outcomes).toEqual(['confirmed', 'refused unroutable', 'confirmed', 'refused unroutable'])
+  })
+
+  it('are never confirmed when another of the same id goes to the same place', async () => {
+    const topic = await stage.topic()
+    const lonely = `${topic}-lonely`
+    await stage.operate((channel) => channel.assertExchange(lonely, 'topic', { durable: true }))
+    const { sender } = stage.sending()
+    const words: string[] = []
+    const batch = [envelope(lonely, 'same'), envelope(lonely, 'same'), envelope(topic, 'other')]
+    sender.send(batch, stage.deadline(), (from, to, outcome) => {
+      for (let index = from; index < to; index++) words[index] = inWords(outcome)
+    })
+    await stage.eventually(
+      () => words.join(),
+      () => words.filter(Boolean).length === 3,
+    )
+    // The second comes back alone when the first was answered by then.
+    expect(words[0]).toMatch(/unknown unanswered|refused unroutable/)
+    expect(words[1]).toMatch(/unknown unanswered|refused unroutable/)
+    expect(words[2]).toBe('confirmed')
+  })
+
+  it('are told from others with their id that go elsewhere', async () => {
+    const topic = await stage.topic()
+    const { sender } = stage.sending()
+    const words: string[] = []
+    const nobody = { kind: 'dead', topic, group: 'nobody' } as const
+    const batch = [envelope(topic, 'same'), envelope(topic, 'same', { to: nobody })]
+    sender.send(batch, stage.deadline(), (from, to, outcome) => {
+      for (let index = from; index < to; index++) words[index] = inWords(outcome)
+    })
+    await stage.eventually(
+      () => words.join(),
+      () => words.filter(Boolean).length === 2,
+    )
+    expect(words).toEqual(['confirmed', 'refused unroutable'])
   })
 
   it('say so for a queue that is missing, on the way to one group', async () => {
@@ -245,6 +284,28 @@ describe('a broker that cannot be reached', () => {
     refusing.heal()
     expect(await outcomeOf(sending, envelope(topic, 'y'))).toBe('confirmed')
     expect(await stage.drain(stage.queue(topic))).toEqual(['y'])
+  })
+})
+
+describe('a broker that stays away', () => {
+  it('costs no memory for what ended meanwhile', async () => {
+    const topic = await stage.topic()
+    const refusing = proxy.refuse()
+    const sending = stage.sending(byProxy())
+    const before = process.memoryUsage().arrayBuffers
+    for (let n = 0; n < 3_000; n++) {
+      const body = Buffer.alloc(100_000, n)
+      stage.send(sending, [envelope(topic, `m-${n}`, { body })], 5)
+      if (n % 100 === 99) await stage.settled(sending)
+    }
+    expect(sending.reports.summary).toEqual({ 'refused not-sent': 3_000 })
+    refusing.heal()
+    await sending.sender.close(stage.deadline())
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    collect()
+    // 300 MB were handed over.
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(60_000_000)
   })
 })
 
