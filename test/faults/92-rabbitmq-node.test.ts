@@ -118,7 +118,7 @@ describe('the way to a RabbitMQ node under traffic', () => {
     })
   })
 
-  it('loses one confirm in ten, and later deliveries', async () => {
+  it('loses one confirm in ten', async () => {
     const { rig, options } = await place()
     await inTraffic(options, async (traffic) => {
       let published = 0
@@ -132,15 +132,24 @@ describe('the way to a RabbitMQ node under traffic', () => {
         rule.heal()
         expect(rule.fired).toBeGreaterThan(5)
       })
+      await traffic.flows()
+      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 1 } })
+    })
+  })
+
+  it('loses deliveries, which come again when the connection ends', async () => {
+    const { rig, options } = await place()
+    await inTraffic(options, async (traffic) => {
       await traffic.during('lost deliveries', async () => {
         const rule = rig.proxies[0]!.rule('basic.deliver', { do: 'drop' }, 3)
-        await seconds(5)
+        await traffic.flows()
         expect(rule.fired).toBe(3)
-        // The broker waits for what the client never saw, until the connection ends.
         rig.proxies[0]!.reset()
       })
       await traffic.flows()
-      await traffic.verdict({ bounds, demands: { published: 200, delivered: 200, faults: 2 } })
+      const demands = { published: 200, delivered: 200, faults: 1 }
+      // What overtook the lost ones was handled before anybody could know that they are missing.
+      await traffic.verdict({ bounds, ordered: false, demands })
     })
   })
 
