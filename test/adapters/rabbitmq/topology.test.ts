@@ -15,6 +15,12 @@ const versions: readonly (readonly [string, () => RabbitmqNode])[] = [
   ['RabbitMQ before 4.3', () => old.node],
 ]
 
+/** How long the broker waits before it tries again to hand on what expired; 180 000 unless told otherwise. */
+async function pauseOfDeadLetters(node: RabbitmqNode, ms: number): Promise<void> {
+  const setting = 'dead_letter_worker_publisher_confirm_timeout'
+  await node.ctl('eval', `application:set_env(rabbit, ${setting}, ${ms}).`)
+}
+
 describe.each(versions)('topology on %s', (_, nodeOf) => {
   let stage: BrokerStage
   beforeEach(async () => void (stage = await BrokerStage.on(nodeOf())))
@@ -302,10 +308,7 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
   })
 
   it('keeps retries whose group queue is away until it is there again', async () => {
-    // How long the broker waits before it tries again; three minutes unless told otherwise.
-    const pauseMs =
-      'application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 2000).'
-    await stage.node.ctl('eval', pauseMs)
+    await pauseOfDeadLetters(stage.node, 2_000)
     const { broker } = await stage.open()
     await broker.provision(topologyOf('orders', { retryLevelsMs: [500] }), 'create')
     const to = { kind: 'group', topic: 'orders', group: 'a', delayMs: 500 } as const
@@ -319,10 +322,7 @@ describe.each(versions)('topology on %s', (_, nodeOf) => {
     await broker.provision(topologyOf('orders', { retryLevelsMs: [500] }), 'create')
     const queue = { ...to, delayMs: 0 }
     await soon('all came back', async () => (await broker.inspect!.depth(queue)) === 100)
-    await stage.node.ctl(
-      'eval',
-      'application:unset_env(rabbit, dead_letter_worker_publisher_confirm_timeout).',
-    )
+    await pauseOfDeadLetters(stage.node, 180_000)
   })
 
   it('sends a message round the same level again and again without losing it', async () => {
