@@ -1,6 +1,6 @@
 import type { Deadline, DeliverySink, Source } from '../../src/contract/broker.ts'
 import type { Ordering } from '../../src/contract/capabilities.ts'
-import type { Clock } from '../../src/contract/clock.ts'
+import { type Clock, sleep } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Emit } from '../../src/contract/events.ts'
 import type { Destination } from '../../src/contract/message.ts'
@@ -43,6 +43,11 @@ export interface ChannelEnd {
   readonly by: 'us' | 'broker' | 'wire'
   readonly error: HoldfastError
 }
+
+/** So often in a row nothing may have come, although it could have; looked at so often at most. */
+const QUIET_LOOKS = 10
+const MOST_LOOKS = 30
+const LOOK_MS = 10
 
 /** open: delivers. stopping: gives back what comes. ended: its tags mean nothing any more. */
 type State =
@@ -159,7 +164,7 @@ export class ConsumerChannel implements Settler {
    */
   look(): void {
     if (this.#state.is !== 'open') return
-    if (this.#settles.kept > 0) return
+    if (this.#settles.kept > 0 || this.#leaving !== null) return
     if (this.#paused || !this.#share.hands()) return this.#turn(false)
     const batch = this.#nextBatch()
     if (batch.length > 0) this.#share.sink.deliver(this.source, batch)
@@ -244,16 +249,36 @@ export class ConsumerChannel implements Settler {
 
   /**
    * RabbitMQ 4.3 forgets to remove a single active consumer that ends with open deliveries while one of
-   * higher priority waits to take over: the queue would then go on delivering to nobody. Before 4.3 that
-   * is no danger, and every return counts towards the delivery limit.
+   * higher priority waits to take over: the queue would then go on delivering to nobody. Given back
+   * before, they go to the other in their order. Before 4.3 that is no danger, and every return counts
+   * towards the delivery limit.
    */
-  #giveAllBack(): void {
-    if (!tellsFailureFromRelease(this.#wire.version)) return
+  async #giveAllBack(): Promise<void> {
     try {
-      this.#channel.nackAll(true)
+      if (await this.#getsNoMore()) this.#channel.nackAll(true)
     } catch {
       // The channel has ended: the broker has everything back.
     }
+  }
+
+  /**
+   * Whether nothing is on its way here: else what is given back would come again behind that, out of
+   * order. So it is when all that may be open is, or when messages are ready and none of them comes.
+   */
+  async #getsNoMore(): Promise<boolean> {
+    const { queue, prefetch } = this.#terms
+    const check = (): ReturnType<Channel['checkQueue']> => this.#channel.checkQueue(queue)
+    let quiet = 0
+    for (let look = 0; look < MOST_LOOKS; look++) {
+      const { size } = this.#resting
+      if (size + this.#settles.open >= prefetch) return true
+      await sleep(this.#share.clock, LOOK_MS)
+      const { messageCount } = await this.#wire.rpc(`looking at queue "${queue}"`, check)
+      if (messageCount === 0) return false
+      quiet = this.#resting.size === size ? quiet + 1 : 0
+      if (quiet === QUIET_LOOKS) return true
+    }
+    return false
   }
 
   #nack(tag: number): void {
@@ -328,8 +353,8 @@ export class ConsumerChannel implements Settler {
 
   async #sayGoodbye(): Promise<void> {
     this.#settles.write()
-    if (this.#share.isSingleActive) this.#giveAllBack()
-    else this.#giveBackHeld()
+    if (!this.#share.isSingleActive) this.#giveBackHeld()
+    else if (tellsFailureFromRelease(this.#wire.version)) await this.#giveAllBack()
     this.#end('us', 'it was closed')
     const what = `closing the channel of queue "${this.#terms.queue}"`
     try {

@@ -37,6 +37,9 @@ type State = 'open' | 'stopped' | 'closed'
 /** Whoever waits for the receiver to be consuming. */
 type Opening = (error?: HoldfastError) => void
 
+/** Messages that come before there is room for them wait here; of many partitions no more than that in all. */
+const MOST_RESTING = 16_384
+
 /** A pause that lasts longer gives others what it keeps from them. */
 const LONG_PAUSE_MS = 60_000
 
@@ -171,11 +174,10 @@ export class RabbitmqReceiver implements Receiver {
     const { group } = subscription
     const plans = subscription.topics.map((topic) => topics.of(topic))
     const queues = plans.reduce((count, plan) => count + plan.queues(group).length, 0)
-    const share = Math.floor(subscription.maxHeld.messages / queues)
-    const prefetch = Math.min(MOST_HELD, Math.max(1, share))
-    return plans.flatMap((plan) =>
-      plan.queues(group).map((queue) => this.#consumerOf(plan, queue, prefetch, member)),
-    )
+    return plans.flatMap((plan) => {
+      const prefetch = prefetchOf(plan.ordered, queues, subscription.maxHeld.messages)
+      return plan.queues(group).map((queue) => this.#consumerOf(plan, queue, prefetch, member))
+    })
   }
 
   #consumerOf(plan: TopicPlan, queue: string, prefetch: number, member: string): QueueConsumer {
@@ -299,6 +301,19 @@ export class RabbitmqReceiver implements Receiver {
     const leaving = this.#consumers.map((consumer) => consumer.close(deadline))
     void Promise.all(leaving).then(() => this.#supervisor.stop(deadline))
   }
+}
+
+/**
+ * What one of so many queues may have open. Of queues that others consume too each gets its share of
+ * what may be held, so that nothing waits here that somebody else could handle. One with a single active
+ * consumer is ours alone: all that may be held may be its own, else one failing key would stop the
+ * others of its partition long before the bound.
+ */
+function prefetchOf(isSingleActive: boolean, queues: number, messages: number): number {
+  const share = Math.max(1, Math.floor(messages / queues))
+  if (!isSingleActive) return Math.min(MOST_HELD, share)
+  const most = Math.max(share, Math.floor(MOST_RESTING / queues))
+  return Math.max(1, Math.min(MOST_HELD, messages, most))
 }
 
 function missedError(count: number): HoldfastError {

@@ -42,6 +42,11 @@ export class Settles {
     return this.#held
   }
 
+  /** Handed over and not settled at the broker, as far as is known. */
+  get open(): number {
+    return this.#held + this.#kept
+  }
+
   /** Given back with the end of the channel. */
   get kept(): number {
     return this.#kept
