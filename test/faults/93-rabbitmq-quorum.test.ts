@@ -15,7 +15,7 @@ afterEach(async () => {
 })
 
 const bounds = { rss: 900 }
-const demands = { published: 500, delivered: 500 }
+const demands = { published: 300, delivered: 300 }
 
 async function place(): Promise<{ vhost: string; options: TrafficOptions }> {
   const [first, ...others] = cluster.nodes
