@@ -6,7 +6,6 @@ import type {
   GetMessage,
   Message,
   MessageProperties,
-  Options,
 } from 'amqplib'
 
 import { HoldfastError } from '../../src/contract/errors.ts'
@@ -15,9 +14,6 @@ export type { Channel, ChannelModel, ConfirmChannel, ConsumeMessage, GetMessage,
 
 /** Properties of a received message, as amqplib hands them over. */
 export type Properties = MessageProperties
-
-/** What `publish` of amqplib takes. */
-export type PublishOptions = Options.Publish
 
 /** The part of the package that is used. */
 export type Amqplib = Pick<typeof import('amqplib'), 'connect' | 'credentials'>
@@ -96,7 +92,7 @@ export function bareConfirms(channel: ConfirmChannel): Write {
   if (!Array.isArray(unconfirmed) || typeof sendMessage !== 'function') {
     return (message) => {
       const { exchange, routingKey, content, options } = message
-      channel.publish(exchange, routingKey, content, options as PublishOptions)
+      channel.publish(exchange, routingKey, content, options)
     }
   }
   channel.removeAllListeners('ack')
