@@ -54,20 +54,21 @@ export interface RetryContext extends RetryPolicy {
 
 /**
  * Does the work until it succeeds, retrying is pointless or the attempts are used up, and then rejects
- * with its own last error; or with the signal's reason. For connections and bursts, never per message.
+ * with its own last error; or with the signal's reason, unless the try under way succeeds. For connections and bursts, never per message.
  */
 export async function retry<T>(
   work: (attempt: number) => Promise<T>,
   context: RetryContext,
 ): Promise<T> {
   const { attempts, backoff, clock, random, signal, retryable = () => true, onRetry } = context
+  signal?.throwIfAborted()
   try {
     return await pRetry((attempt) => attempted(work, attempt), {
       retries: attempts - 1,
-      // The library's own delays are switched off: waiting is done below, on our clock.
+      // The library's own delays are switched off: waiting is done below, on our clock. It is not
+      // given the signal either: it would throw away what a try achieved while the signal aborted.
       minTimeout: 0,
       maxTimeout: 0,
-      ...(signal === undefined ? {} : { signal }),
       shouldRetry: async ({ error, attemptNumber }) => {
         const { reason } = error as Failed
         if (!retryable(reason)) return false
