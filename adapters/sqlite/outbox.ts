@@ -167,10 +167,15 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
     )
   }
 
-  promote(
+  async promote(
     leases: readonly Lease[],
     limit: number,
   ): Promise<{ readonly moved: number; readonly nextDueMs: number | null }> {
+    // Looked up without the lock first: mostly nothing is due, and this is asked after every append.
+    const ours = dialect.list(leases.map(({ bucket }) => bucket)) as string
+    const inMs = this.#read(({ reader }) => reader.get(sql.nextDue, ours))?.['in_ms'] as
+      number | null
+    if (inMs === null || inMs > 0) return { moved: 0, nextDueMs: inMs }
     return this.#write((db) => {
       const buckets = dialect.list(stillHeld(db, leases)) as string
       const due = db.all(sql.due, buckets, limit)

@@ -65,6 +65,7 @@ export class SqliteReceiver implements Receiver {
       clock,
       emit,
       owner,
+      hasRoom: () => this.#room.isHalfFree,
       settled: (delivery, applied) => delivery.settled(applied),
     })
     this.#intakes = options.queues.map((queue) => this.#intake(queue, subscription))

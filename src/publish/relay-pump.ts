@@ -1,5 +1,5 @@
 import type { Deadline } from '../contract/broker.ts'
-import type { Clock, Random } from '../contract/clock.ts'
+import { sleep, type Clock, type Random } from '../contract/clock.ts'
 import type { CrashPoints } from '../contract/crash-points.ts'
 import { PublishRefusedError, type ErrorCode, type HoldfastError } from '../contract/errors.ts'
 import type { Lease, OutboxStore, StoredRow } from '../contract/store.ts'
@@ -41,6 +41,8 @@ const notItsFault: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'unavailable',
 ])
 const wayBackoff = exponential({ initialMs: 100, maxMs: 5_000 })
+/** Rows that follow each other closely are read together, so that they share reads, sends and deletes. */
+const GATHER_MS = 2
 /** How long the pump sleeps at most while it may not read: a safety net, it is rung. */
 const SHUT_MS = 1_000
 
@@ -52,6 +54,7 @@ export class RelayPump implements RowOwner {
   #idleMs: number
   #stopping = false
   #starved = false
+  #foundAt = Number.NEGATIVE_INFINITY
 
   constructor(options: PumpOptions) {
     this.#options = options
@@ -151,7 +154,8 @@ export class RelayPump implements RowOwner {
 
   /** One look for rows; returns how long to sleep after it. */
   async #round(): Promise<number> {
-    const { leases, rows, store, steady, crash, dispatcher } = this.#options
+    await this.#gather()
+    const { leases, rows, store, steady, crash, dispatcher, clock } = this.#options
     const limit = this.#limit()
     const reading = leases.reading
     this.#starved = limit === 0 || reading.length === 0
@@ -162,9 +166,17 @@ export class RelayPump implements RowOwner {
     if (got.length > 0) crash.at('after_select')
     this.#takeAll(got, reading)
     if (got.length === limit && dispatcher.way === 'open') return 0
+    if (got.length > 0) this.#foundAt = clock.now()
     this.#idleMs = got.length > 0 ? this.#options.pollMs / 8 : this.#idleMs * 2
     this.#idleMs = Math.min(this.#idleMs, this.#options.pollMs)
     return this.#idleMs
+  }
+
+  /** Lets the rows gather that follow the last ones. */
+  async #gather(): Promise<void> {
+    const { clock } = this.#options
+    const restMs = this.#foundAt + GATHER_MS - clock.now()
+    if (restMs > 0) await sleep(clock, restMs)
   }
 
   /** How many rows may be read: none while the broker is away, one to see whether it works again. */

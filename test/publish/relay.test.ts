@@ -341,6 +341,31 @@ describe('looking for rows', () => {
     expect([rig.sent, stage.clock.now()]).toEqual([['a'], before])
   })
 
+  it('reads together what follows closely', async () => {
+    const stage = new RelayStage()
+    const rig = stage.idle(confirming)
+    const found: number[] = []
+    const { read } = rig.store
+    rig.store.read = async (...given) => {
+      const rows = await read.apply(rig.store, given)
+      if (rows.length > 0) found.push(rows.length)
+      return rows
+    }
+    await stage.clock.run(rig.relay.start())
+    await stage.clock.advance(10_000)
+    for (let n = 0; n < 40; n++) {
+      await stage.clock.run(
+        stage.database.transaction(async (tx) => {
+          await rig.store.append(tx, [outboxRow(envelope(`m${n}`))])
+        }),
+      )
+      await stage.clock.advance(0.25)
+    }
+    await stage.clock.advance(10)
+    expect(rig.sent).toHaveLength(40)
+    expect(found.length).toBeLessThanOrEqual(8)
+  })
+
   it('finds what others append within the poll time', async () => {
     const stage = new RelayStage()
     const rig = await stage.relay({ ...confirming, pollMs: 250 })
