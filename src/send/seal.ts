@@ -64,8 +64,9 @@ export function seal<In>(
   if (given !== noOptions) refuseUnknownOptions('publish', given, optionNames)
   if (topic.schema !== null) validate(topic, payload)
   const key = keyOf(topic, payload, given)
+  const own = given.id === undefined
   return {
-    id: given.id === undefined ? sealing.ids.next() : checkedId(given.id),
+    id: own ? sealing.ids.next() : checkedId(given.id),
     type: topic.type,
     producer: sealing.source,
     to: { kind: 'topic', topic: topic.name },
@@ -74,7 +75,7 @@ export function seal<In>(
     body: encode(topic, payload),
     headers: headersFor(given, sealing),
     contentType: topic.codec.contentType,
-    timeMs: sealing.clock.wallMs(),
+    timeMs: own ? sealing.ids.lastMs : sealing.clock.wallMs(),
     deliverAtMs: given.deliverAt === undefined ? null : instant('deliverAt', given.deliverAt),
   }
 }
