@@ -34,12 +34,13 @@ export function logEvents(emitter: Emitter, logging: Logging = stderr): void {
   const seen = new Set<string>()
   emitter.on((event) => {
     const line = lineOf(event)
-    if (line === null) return
+    if (line === null) return undefined
     if (event.type === 'warning') {
-      if (seen.has(line)) return
+      if (seen.has(line)) return undefined
       if (seen.size < 1_000) seen.add(line)
     }
-    logging.warn(`holdfast: ${line}`)
+    // Returned for the emitter, which looks after a sink that writes asynchronously.
+    return logging.warn(`holdfast: ${line}`)
   }, loggedTypes)
 }
 
