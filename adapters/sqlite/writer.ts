@@ -6,6 +6,7 @@ import { Company } from './company.ts'
 import { busyError, storageError, troubleOf } from './errors.ts'
 import { asTransactionOn, outsideTransactions } from './own-transaction.ts'
 import type { Prepared } from './prepared.ts'
+import { Recovery } from './recovery.ts'
 import { Turn, type Hold, type HoldKind, type Job } from './turn.ts'
 import { WriterHealth } from './writer-health.ts'
 
@@ -43,6 +44,7 @@ export class Writer {
   /** Jobs that begin no transaction of their own yet. */
   #patient: Job<unknown>[] = []
   readonly #impatience: Alarm
+  readonly #recovery: Recovery
   /** Jobs that failed in company. */
   #alone: Job<unknown>[] = []
   #holds: Hold[] = []
@@ -57,6 +59,9 @@ export class Writer {
     this.#company = new Company(options.clock)
     this.#alarm = new Alarm(options.clock, () => this.#expire())
     this.#impatience = new Alarm(options.clock, () => this.hurry())
+    // A transaction with nothing in it: beginning one is what tells that the file can be written.
+    const tryWriting = (deadline: Deadline): Promise<void> => this.write(deadline, () => undefined)
+    this.#recovery = new Recovery(this.health, options.clock, tryWriting)
   }
 
   /** Queues a job. Its `done` or `failed` is called exactly once, never before this returns. */
@@ -103,6 +108,7 @@ export class Writer {
   /** Ends what is under way, refuses the rest. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#recovery.stop()
     this.hurry()
     await this.#pumping
     this.#alarm.cancel()
