@@ -1,3 +1,4 @@
+import { OptionError } from '../contract/errors.ts'
 import type { EventType, HoldfastEvent } from '../contract/events.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -25,6 +26,13 @@ const loggedTypes: readonly EventType[] = [
   'consumer.ended',
   'process.unconfirmed',
 ]
+
+/** The option as it is; throws an `OptionError` for what cannot be logged to. */
+export function loggingOption(given: Logging | undefined): Logging | undefined {
+  const sink = given as LogSink | null | undefined
+  if (given === undefined || given === 'silent' || typeof sink?.warn === 'function') return given
+  throw new OptionError('logging', given, "'silent' or an object with warn(line)")
+}
 
 const stderr: LogSink = { warn: (line) => void process.stderr.write(`${line}\n`) }
 

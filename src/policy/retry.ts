@@ -1,8 +1,7 @@
 import pRetry from 'p-retry'
 
 import { sleep, type Clock, type Random } from '../contract/clock.ts'
-import { OptionError } from '../contract/errors.ts'
-import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { checkMethod, integerOption, refuseUnknownOptions } from '../contract/option.ts'
 import { exponential, type Backoff } from './backoff.ts'
 
 /** How often and how fast something is tried again. */
@@ -25,12 +24,9 @@ export function resolveRetryPolicy(
   attempts: number = Number.POSITIVE_INFINITY,
 ): RetryPolicy {
   refuseUnknownOptions('retry', given, ['attempts', 'backoff'])
-  if (given.backoff !== undefined && typeof given.backoff.delayFor !== 'function') {
-    throw new OptionError(
-      'retry.backoff',
-      given.backoff,
-      'exponential(…), constant(ms) or an object with delayFor()',
-    )
+  if (given.backoff !== undefined) {
+    const allowed = 'exponential(…), constant(ms) or an object with delayFor()'
+    checkMethod('retry.backoff', given.backoff, 'delayFor', allowed)
   }
   return Object.freeze({
     attempts:

@@ -1,10 +1,12 @@
-import { OptionError } from '../contract/errors.ts'
-import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import {
+  checkMethod,
+  choiceOption,
+  integerOption,
+  refuseUnknownOptions,
+} from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
 import { exponential, type Backoff } from '../policy/backoff.ts'
 import {
-  checkMethod,
-  checkObject,
   commonNames,
   resolveCommonOptions,
   type CommonOptions,
@@ -63,11 +65,10 @@ const relayNames: readonly (keyof RelayOptions<never>)[] = [
 
 /** Fills in defaults, once; throws an `OptionError` with the option's name, value and range. */
 export function resolveRelayOptions<Tx>(given: RelayOptions<Tx>): ResolvedRelayOptions<Tx> {
-  checkObject('OutboxRelay', given)
   refuseUnknownOptions('OutboxRelay', given, relayNames)
   checkMethod('outbox', given.outbox, 'lease', 'an outbox store')
-  if (given.backoff !== undefined && typeof given.backoff.delayFor !== 'function') {
-    throw new OptionError('backoff', given.backoff, 'exponential(…) or constant(ms)')
+  if (given.backoff !== undefined) {
+    checkMethod('backoff', given.backoff, 'delayFor', 'exponential(…) or constant(ms)')
   }
   const inFlight = integerOption('inFlight', given.inFlight, 5_000, { min: 1 })
   return Object.freeze({

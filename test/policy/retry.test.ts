@@ -92,7 +92,7 @@ describe('resolveRetryPolicy', () => {
     [{ attempts: 0 }, 'retry.attempts: got 0'],
     [{ attempts: 1.5 }, 'retry.attempts: got 1.5'],
     [{ backoff: {} as never }, 'retry.backoff: got an object'],
-    [{ delay: 1 }, 'retry.delay: got "unknown"'],
+    [{ delay: 1 }, 'retry.delay: got 1'],
   ])('refuses %o', (options, text) => {
     expect(() => resolveRetryPolicy(options)).toThrow(OptionError)
     expect(() => resolveRetryPolicy(options)).toThrow(text)

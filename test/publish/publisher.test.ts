@@ -172,14 +172,15 @@ describe('publish', () => {
     expect(stage.broker.sends).toEqual([])
   })
 
-  it.each<[object, string]>([
+  it.each<[object | null, string]>([
     [{ deadlineMs: 0 }, 'publish.deadlineMs: got 0'],
     [{ deadlineMs: '1s' }, 'publish.deadlineMs: got "1s"'],
     [{ signal: {} }, 'publish.signal: got an object'],
     [{ keey: 'x' }, 'publish.keey: got "x"'],
+    [null, 'publish: got null; allowed: an object'],
   ])('refuses options %o', async (options, text) => {
     const stage = new Stage(confirming)
-    const call = stage.publisher.publish(Orders, order, options)
+    const call = stage.publisher.publish(Orders, order, options as object)
     await expect(call).rejects.toBeInstanceOf(OptionError)
     await expect(call).rejects.toThrow(text)
   })
