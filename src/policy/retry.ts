@@ -79,7 +79,7 @@ export async function retry<T>(
   }
 }
 
-/** Carries what the work threw past the library, which would never retry a TypeError (PL-11). */
+/** Carries what the work threw past the library, which would never retry a TypeError. */
 class Failed extends Error {
   readonly reason: unknown
 
