@@ -165,7 +165,7 @@ export class Settler {
     try {
       await this.#options.keep?.(held)
     } catch (thrown) {
-      const text = `the inbox row of dead letter ${held.id ?? held.delivery.at} may be pruned before a replay: ${asError(thrown).message}`
+      const text = `dead letter ${held.id ?? held.delivery.at} could not be noted in the inbox, so a late copy of it may be handled: ${asError(thrown).message}`
       this.#options.emit({ type: 'warning', code: 'inbox.keep', message: text })
     }
   }

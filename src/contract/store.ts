@@ -129,7 +129,10 @@ export interface InboxStore<Tx> {
     mode: 'each' | 'batch',
     work: (tx: Tx, fresh: readonly number[]) => Promise<readonly WorkResult[]>,
   ): Promise<readonly ClaimResult[]>
-  /** Parked or dead-lettered: not pruned until resolved. */
+  /**
+   * Parked or dead-lettered: `run` takes each of these ids for a duplicate from now on, whether or not
+   * it was ever committed, and `prune` leaves it alone. Resolves after the commit.
+   */
   keep(consumer: string, ids: readonly string[]): Promise<void>
   /** Deletes at most `limit` rows older than that, on the database's clock; how many. */
   prune(olderThanMs: number, limit: number): Promise<number>

@@ -404,20 +404,28 @@ describe('with an inbox', () => {
   })
 
   it('keeps the row of a dead letter, so that a late copy of it is not handled', async () => {
-    const { stage, inbox } = await withInbox()
-    const kept: unknown[] = []
-    inbox.keep = async (consumer, ids) => void kept.push([consumer, ids])
+    const { stage, inbox, database, effects } = await withInbox()
+    let fails = true
     await stage.started({
       topic: Orders,
       inbox,
       retry: { attempts: 1 },
-      handler: () => {
-        throw new Error('no')
+      handler: (order, context) => {
+        if (fails) throw new Error('no')
+        effect(order, context)
       },
     })
-    await stage.send(Orders, { customer: 'a', n: 1 }, { id: 'm' })
+    const envelope = await stage.send(Orders, { customer: 'a', n: 1 }, { id: 'm' })
     await stage.settled()
-    expect(kept).toEqual([['orders.billing', ['stage#m']]])
+    expect(stage.dead()).toHaveLength(1)
+    expect(database.rows('holdfast_inbox').map(([, row]) => row)).toMatchObject([
+      { consumer: 'orders.billing', id: 'stage#m', kept: true },
+    ])
+    fails = false
+    await stage.sendRaw(envelope)
+    await stage.orders('a2')
+    await stage.settled()
+    expect([effects(), await stage.depth()]).toEqual([['a2'], 0])
     await stage.close()
   })
 })
