@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 import {
@@ -14,7 +15,7 @@ import { dialect } from '../../../adapters/sqlite/dialect.ts'
 import type { CrashPoint } from '../../../src/contract/crash-points.ts'
 import type { Lease } from '../../../src/contract/store.ts'
 import { availableDrivers, scratch } from './scratch.ts'
-import { context, rejection, rowsFor, until } from './stage.ts'
+import { context, rejection, rowsFor, TOPIC, until } from './stage.ts'
 
 const folder = scratch()
 afterAll(() => folder.remove())
@@ -266,6 +267,29 @@ describe('an outbox in a SQLite file', () => {
     await rejection(outbox.park(held, rows, 'no'))
     failing = null
     expect(await outbox.stats()).toMatchObject({ pending: 1, dead: 0 })
+  })
+
+  it('gives a parked row back by the statements of its documentation', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    await outbox.appendAlone(rowsFor(['a', 'b']))
+    const held = await leases(outbox)
+    const [row] = await outbox.read(held, 1, NO_SKIP)
+    expect(await outbox.park(held, [row!], 'unroutable: no group')).toBe(1)
+    const page = readFileSync(new URL('../../../docs/adapters/sqlite.md', import.meta.url), 'utf8')
+    const statements = /```sql\n([^`]+)```/.exec(page)?.[1]?.split(';') ?? []
+    const [look = '', , insert = '', remove = ''] = statements
+    await database.transaction((tx) => {
+      expect(tx.all(look)).toMatchObject([{ id: 1, message_id: 'a', topic: TOPIC }])
+      tx.run(insert)
+      tx.run(remove)
+    })
+    expect(await outbox.stats()).toMatchObject({ pending: 2, dead: 0 })
+    expect(await ids(outbox)).toEqual(['b', 'a'])
+    const again = await outbox.read(held, 10, NO_SKIP)
+    expect(again[1]?.envelope).toEqual(row?.envelope)
   })
 
   it('reads by the primary key alone', async () => {
