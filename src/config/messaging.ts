@@ -36,7 +36,7 @@ export interface Parts<OutboxTx, InboxTx> {
 interface Step {
   readonly what: string
   readonly share: number
-  end(within: { readonly timeoutMs: number }): Promise<unknown> | undefined
+  readonly end: (within: { readonly timeoutMs: number }) => Promise<unknown> | undefined
 }
 
 /** What ending needs of a consumer. */

@@ -123,7 +123,7 @@ export class ExecutionContext implements CommonContext {
     try {
       this.#assertNotOver('the context of this handler')
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(asError(error))
     }
     const execution = ExecutionContext.executionOf(this)
     try {

@@ -13,7 +13,7 @@ export class Refusal extends Promise<never> {
 
   static of(error: Error): Refusal {
     const refusal = new Refusal((_resolve, reject) => reject(error))
-    Promise.prototype.then.call(refusal, undefined, () => undefined)
+    void Promise.prototype.then.call(refusal, undefined, () => undefined)
     return refusal
   }
 

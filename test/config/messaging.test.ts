@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, type Mock, vi } from 'vitest'
 
 import { topic } from 'holdfast'
 import { memoryDatabase, memoryInbox, memoryOutbox } from 'holdfast/memory'
@@ -12,6 +12,9 @@ import { VirtualClock } from '../support/virtual-clock.ts'
 
 const Orders = topic('orders')
 const never = (): Promise<never> => new Promise(() => undefined)
+
+/** How a part is ended. */
+type End = (within?: { readonly timeoutMs?: number }) => Promise<void>
 
 /** A whole messaging in virtual time, whose parts a test can make hang. */
 class Rig {
@@ -36,10 +39,11 @@ class Rig {
   }
 
   /** Adds a consumer that hears only how it is ended. */
-  consumer(): Record<'drain' | 'close', ReturnType<typeof vi.fn>> & { end(): Promise<void> } {
+  consumer(): Record<'drain' | 'close', Mock<End>> & { end(): Promise<void> } {
     const made = this.messaging.consumer(Orders, { group: 'billing' }, () => undefined)
     const close = made.close.bind(made)
-    const told = { drain: vi.fn(() => Promise.resolve()), close: vi.fn(() => Promise.resolve()) }
+    const ended = (): Mock<End> => vi.fn<End>(() => Promise.resolve())
+    const told = { drain: ended(), close: ended() }
     Object.assign(made, told)
     return { ...told, end: () => close() }
   }
@@ -70,8 +74,8 @@ describe('ending a messaging', () => {
   it('shares the time that is left between the parts, all of it when nothing hangs', async () => {
     const rig = new Rig()
     const consumer = rig.consumer()
-    const ended = vi.fn((_within: { timeoutMs?: number }) => Promise.resolve())
-    rig.relay.drain = (within = {}) => ended(within)
+    const ended = vi.fn<End>(() => Promise.resolve())
+    rig.relay.drain = (within) => ended(within)
     await rig.clock.run(rig.messaging.drain({ timeoutMs: 1_000 }))
     expect(consumer.drain).toHaveBeenCalledWith({ timeoutMs: 600 })
     expect(ended).toHaveBeenCalledWith({ timeoutMs: 800 })

@@ -15,7 +15,7 @@ describe('a consumer that is closed while it starts', () => {
     stage.broker.receive = (subscription, sink) => {
       const receiver = receive(subscription, sink)
       void receiver.then(async () => {
-        for (let step = 0; step < steps; step++) await null
+        for (let step = 0; step < steps; step++) await Promise.resolve()
         closed = consumer.close()
       })
       return receiver

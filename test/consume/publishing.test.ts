@@ -95,7 +95,10 @@ describe('what a handler publishes', () => {
       ],
       ['awaited', async (publish) => void (await publish(Receipts, bad))],
       ['returned', (publish) => publish(Receipts, bad)],
-      ['awaited with others', (publish) => Promise.all([publish(Receipts, bad)])],
+      [
+        'awaited with others',
+        (publish) => Promise.all([publish(Receipts, bad), Promise.resolve()]),
+      ],
     ])('fails the try: %s', async (_name, handler) => {
       const { dead, receipts, unhandled } = await handled(handler)
       expect(dead).toHaveLength(1)
