@@ -70,8 +70,9 @@ export interface OutboxStore<Tx> {
   /** Checks schema and settings, creates what is missing when its option says so. Idempotent. */
   open(context: StoreContext): Promise<void>
   /**
-   * One statement in the caller's transaction; throws a `HoldfastError` (code `not-a-transaction`)
-   * when `tx` is a pool or no transaction is open on it. Rows with `deliverAtMs` wait until due.
+   * In the caller's transaction, all rows or none, also when the caller catches the error and commits;
+   * throws a `HoldfastError` (code `not-a-transaction`) when `tx` is a pool or no transaction is open
+   * on it. Rows with `deliverAtMs` wait until due.
    */
   append(tx: Tx, rows: readonly OutboxRow[]): Promise<void>
   /** Like `append` in a transaction of the store's own; resolves after its commit. For diverting a publish. */

@@ -176,7 +176,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
     }
   }
 
-  /** Like `publishIn` for a list, in one statement: all of it or, when one is unfit, nothing. */
+  /** Like `publishIn` for a list: all of it or nothing, also where the error is caught. */
   publishBatchIn<In>(
     tx: Tx,
     topic: Topic<In, unknown>,
