@@ -83,7 +83,7 @@ export interface OutboxStore<Tx> {
   read(leases: readonly Lease[], limit: number, skip: Skip): Promise<readonly StoredRow[]>
   /** Fenced delete by (id, message id); how many were still ours. */
   complete(leases: readonly Lease[], rows: readonly RowRef[]): Promise<number>
-  /** Moves to `outbox_dead` with the reason, fenced; how many were still ours. */
+  /** Moves to `holdfast_outbox_dead` with the reason, fenced; how many were still ours. */
   park(leases: readonly Lease[], rows: readonly RowRef[], reason: string): Promise<number>
   /** Moves due rows from the schedule to the outbox, in due order. */
   promote(

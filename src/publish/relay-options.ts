@@ -29,7 +29,7 @@ export interface RelayOptions<Tx> extends CommonOptions {
   /** Wait between these tries. Default: 200 ms, three times longer each time, at most 30 s. */
   readonly backoff?: Backoff
   /**
-   * What becomes of one that is given up. 'park-and-continue' (default): it is moved to `outbox_dead`
+   * What becomes of one that is given up. 'park-and-continue' (default): it is moved to `holdfast_outbox_dead`
    * and its key goes on. 'block-key': it stays and is tried on, and its key waits.
    */
   readonly onPoison?: 'park-and-continue' | 'block-key'

@@ -7,6 +7,7 @@ import {
   type MemoryTransaction,
 } from '../../adapters/memory/index.ts'
 import { StorageError } from '../../src/contract/errors.ts'
+import type { InboxStore } from '../../src/contract/store.ts'
 import { ownHeaders } from '../../src/contract/headers.ts'
 import { constant } from '../../src/policy/backoff.ts'
 import type { MemoryOptions } from '../../adapters/memory/index.ts'
@@ -426,6 +427,37 @@ describe('with an inbox', () => {
     await stage.orders('a2')
     await stage.settled()
     expect([effects(), await stage.depth()]).toEqual([['a2'], 0])
+    await stage.close()
+  })
+})
+
+describe('a dead letter that the inbox cannot note at once', () => {
+  it('is acknowledged only when it could', async () => {
+    const { stage, inbox, database } = await withInbox()
+    let away = true
+    const failing: InboxStore<MemoryTransaction> = {
+      open: (context) => inbox.open(context),
+      run: (...given) => inbox.run(...given),
+      prune: (...given) => inbox.prune(...given),
+      close: () => inbox.close(),
+      keep: (...given) => (away ? Promise.reject(new Error('away')) : inbox.keep(...given)),
+    }
+    await stage.started({
+      topic: Orders,
+      inbox: failing,
+      retry: { attempts: 1 },
+      handler: () => {
+        throw new Error('no')
+      },
+    })
+    await stage.orders('a1')
+    await stage.clock.advance(60_000)
+    expect([stage.dead().length, await stage.depth()]).toEqual([1, 1])
+    expect(stage.crashes).not.toContain('after_ack')
+    away = false
+    await stage.settled()
+    expect([stage.dead().length, await stage.depth()]).toEqual([1, 0])
+    expect(database.rows('holdfast_inbox')).toHaveLength(1)
     await stage.close()
   })
 })
