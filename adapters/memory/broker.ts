@@ -16,7 +16,7 @@ import {
   HoldfastError,
   OptionError,
 } from '../../src/contract/errors.ts'
-import { refuseUnknownOptions } from '../../src/contract/option.ts'
+import { checkObject, refuseUnknownOptions } from '../../src/contract/option.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { Topic } from '../../src/contract/topic.ts'
 import type { Finding, Topology } from '../../src/contract/topology.ts'
@@ -189,6 +189,7 @@ export class MemoryBroker implements Broker {
 }
 
 function serverFor(options: MemoryBrokerOptions): MemoryServer {
+  checkObject('memory', options)
   if (!('sameAs' in options)) return new MemoryServer(resolveOptions(options))
   const { sameAs, ...rest } = options
   refuseUnknownOptions('memory({ sameAs })', rest, [])

@@ -4,6 +4,8 @@ import type { MemoryTransaction } from './transaction.ts'
 
 /** The table of processed messages. */
 export const INBOX = 'holdfast_inbox'
+/** The table of counted starts. */
+export const ATTEMPTS = 'holdfast_attempts'
 
 /** One processed message. */
 export interface InboxRow {
@@ -12,6 +14,12 @@ export interface InboxRow {
   readonly atMs: number
   /** Not pruned until resolved. */
   readonly kept: boolean
+}
+
+/** How often handling a message was started. */
+export interface AttemptRow {
+  readonly started: number
+  readonly atMs: number
 }
 
 type Work = (tx: MemoryTransaction, fresh: readonly number[]) => Promise<readonly WorkResult[]>

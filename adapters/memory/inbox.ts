@@ -1,5 +1,6 @@
 import { type CrashPoints, noCrashes } from '../../src/contract/crash-points.ts'
 import { ClosedError, OptionError } from '../../src/contract/errors.ts'
+import { integerOption } from '../../src/contract/option.ts'
 import type {
   AttemptStore,
   ClaimResult,
@@ -8,23 +9,41 @@ import type {
   StoreContext,
   WorkResult,
 } from '../../src/contract/store.ts'
-import { claimBatch, claimEach, INBOX, type InboxRow, rowName } from './claim.ts'
+import {
+  type AttemptRow,
+  ATTEMPTS,
+  claimBatch,
+  claimEach,
+  INBOX,
+  type InboxRow,
+  rowName,
+} from './claim.ts'
 import type { MemoryDatabase } from './database.ts'
 import { databaseOf, type MemoryStoreOptions } from './outbox.ts'
 import type { MemoryTransaction } from './transaction.ts'
 
-const ATTEMPTS = 'holdfast_attempts'
+/** What `memoryInbox()` takes. */
+export interface MemoryInboxOptions extends MemoryStoreOptions {
+  /** How long handled messages are remembered, in milliseconds. Default 7 days. */
+  readonly retentionMs?: number
+}
 
-/** The inbox of a `MemoryDatabase`, as one process has it. */
+const WEEK_MS = 7 * 24 * 3_600_000
+const PRUNE_EVERY_MS = 60_000
+
+/** The inbox of a `MemoryDatabase`, as one process has it. Old rows are removed while it is used. */
 export class MemoryInbox implements InboxStore<MemoryTransaction> {
   readonly database: MemoryDatabase
   readonly attempts: AttemptStore
   readonly #running = new Set<MemoryTransaction>()
+  readonly #retentionMs: number
+  #prunedAt = Number.NEGATIVE_INFINITY
   #crash: CrashPoints = noCrashes
   #state: 'new' | 'open' | 'closed' = 'new'
 
-  constructor(options: MemoryStoreOptions = {}) {
-    this.database = databaseOf('memoryInbox', options)
+  constructor(options: MemoryInboxOptions = {}) {
+    this.database = databaseOf('memoryInbox', options, ['retentionMs'])
+    this.#retentionMs = integerOption('retentionMs', options.retentionMs, WEEK_MS, { min: 1_000 })
     this.attempts = {
       started: (consumer, id) => this.#started(consumer, id),
       finished: (consumer, id) => this.#finished(consumer, id),
@@ -44,19 +63,14 @@ export class MemoryInbox implements InboxStore<MemoryTransaction> {
     mode: 'each' | 'batch',
     work: (tx: MemoryTransaction, fresh: readonly number[]) => Promise<readonly WorkResult[]>,
   ): Promise<readonly ClaimResult[]> {
-    this.#assertNotClosed()
-    const tx = this.database.begin()
-    this.#running.add(tx)
-    try {
+    return this.#transaction(async (tx) => {
       this.#crash.at('after_begin')
       const claim = mode === 'each' ? claimEach : claimBatch
       const results = await claim(tx, messages, checked(work), this.#crash)
       if (results.includes('committed')) await this.#commit(tx)
+      this.#pruneNowAndThen()
       return results
-    } finally {
-      await tx.rollback()
-      this.#running.delete(tx)
-    }
+    })
   }
 
   async #commit(tx: MemoryTransaction): Promise<void> {
@@ -64,28 +78,21 @@ export class MemoryInbox implements InboxStore<MemoryTransaction> {
     await tx.commit()
   }
 
+  /** Rejects with `storage-busy` when another transaction holds one of them for too long. */
   keep(consumer: string, ids: readonly string[]): Promise<void> {
-    return this.#step(({ tables }) => {
+    return this.#transaction(async (tx) => {
       for (const id of ids) {
         const name = rowName(consumer, id)
-        const row = tables.get(INBOX, name) as InboxRow | undefined
-        if (row !== undefined) tables.set(INBOX, name, { ...row, kept: true })
+        const row: InboxRow = { consumer, id, atMs: this.database.nowMs(), kept: true }
+        if (await tx.insert(INBOX, name, row)) continue
+        tx.write(INBOX, name, { ...(tx.read(INBOX, name) as InboxRow), kept: true })
       }
+      await tx.commit()
     })
   }
 
   prune(olderThanMs: number, limit: number): Promise<number> {
-    return this.#step(({ tables }) => {
-      const before = this.database.nowMs() - olderThanMs
-      const old: string[] = []
-      for (const [name, value] of tables.entries(INBOX)) {
-        if (old.length >= limit) break
-        const row = value as InboxRow
-        if (!row.kept && row.atMs < before) old.push(name)
-      }
-      for (const name of old) tables.delete(INBOX, name)
-      return old.length
-    })
+    return this.#step(() => this.#prune(olderThanMs, limit))
   }
 
   /** Ends with transactions that wait for a row; those whose work runs go on to their end. */
@@ -95,12 +102,54 @@ export class MemoryInbox implements InboxStore<MemoryTransaction> {
     return Promise.resolve()
   }
 
+  async #transaction<T>(work: (tx: MemoryTransaction) => Promise<T>): Promise<T> {
+    this.#assertNotClosed()
+    const tx = this.database.begin()
+    this.#running.add(tx)
+    try {
+      return await work(tx)
+    } finally {
+      await tx.rollback()
+      this.#running.delete(tx)
+    }
+  }
+
+  /** While the inbox is used, so that it needs no timer. */
+  #pruneNowAndThen(): void {
+    const now = this.database.clock.now()
+    if (now - this.#prunedAt < PRUNE_EVERY_MS) return
+    this.#prunedAt = now
+    this.#prune(this.#retentionMs, Number.POSITIVE_INFINITY)
+  }
+
+  #prune(olderThanMs: number, limit: number): number {
+    const before = this.database.nowMs() - olderThanMs
+    this.#drop(ATTEMPTS, limit, (row) => (row as AttemptRow).atMs < before)
+    return this.#drop(INBOX, limit, (row) => {
+      const { kept, atMs } = row as InboxRow
+      return !kept && atMs < before
+    })
+  }
+
+  #drop(table: string, limit: number, isOld: (row: unknown) => boolean): number {
+    const { tables } = this.database
+    const old: string[] = []
+    for (const [name, row] of tables.entries(table)) {
+      if (old.length >= limit) break
+      if (isOld(row)) old.push(name)
+    }
+    for (const name of old) tables.delete(table, name)
+    return old.length
+  }
+
   #started(consumer: string, id: string): Promise<number> {
     return this.#step(({ tables }) => {
       const name = rowName(consumer, id)
-      const count = ((tables.get(ATTEMPTS, name) as number | undefined) ?? 0) + 1
-      tables.set(ATTEMPTS, name, count)
-      return count
+      const before = tables.get(ATTEMPTS, name) as AttemptRow | undefined
+      const started = (before?.started ?? 0) + 1
+      const row: AttemptRow = { started, atMs: this.database.nowMs() }
+      tables.set(ATTEMPTS, name, row)
+      return started
     })
   }
 
@@ -121,7 +170,7 @@ export class MemoryInbox implements InboxStore<MemoryTransaction> {
 }
 
 /** Makes an inbox; several on one database are as several processes. */
-export function memoryInbox(options: MemoryStoreOptions = {}): MemoryInbox {
+export function memoryInbox(options: MemoryInboxOptions = {}): MemoryInbox {
   return new MemoryInbox(options)
 }
 

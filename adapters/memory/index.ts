@@ -7,7 +7,7 @@ export type { PublishedMessage } from './published.ts'
 
 export { memoryDatabase, MemoryDatabase, type MemoryDatabaseOptions } from './database.ts'
 export type { DatabaseFaults } from './database-faults.ts'
-export { memoryInbox, type MemoryInbox } from './inbox.ts'
+export { memoryInbox, type MemoryInbox, type MemoryInboxOptions } from './inbox.ts'
 export { memoryOutbox, type MemoryOutbox, type MemoryStoreOptions } from './outbox.ts'
 export type { DeadRow } from './outbox-table.ts'
 export type { MemoryTransaction } from './transaction.ts'

@@ -16,7 +16,7 @@ import { MemoryDatabase } from './database.ts'
 import type { DeadRow } from './outbox-table.ts'
 import type { CommitListener, MemoryTransaction } from './transaction.ts'
 
-/** What `memoryOutbox()` and `memoryInbox()` take. */
+/** What `memoryOutbox()` takes. */
 export interface MemoryStoreOptions {
   /** Default: a database of its own, found as `database` of the store. */
   readonly database?: MemoryDatabase
@@ -149,8 +149,12 @@ export function memoryOutbox(options: MemoryStoreOptions = {}): MemoryOutbox {
 }
 
 /** The database of the options, or a new one. */
-export function databaseOf(what: string, options: MemoryStoreOptions): MemoryDatabase {
-  refuseUnknownOptions(what, options, ['database'])
+export function databaseOf(
+  what: string,
+  options: MemoryStoreOptions,
+  more: readonly string[] = [],
+): MemoryDatabase {
+  refuseUnknownOptions(what, options, ['database', ...more])
   const { database = new MemoryDatabase() } = options
   if (database instanceof MemoryDatabase) return database
   throw new OptionError(`${what}.database`, database, 'a database made by memoryDatabase()')

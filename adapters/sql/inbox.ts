@@ -5,6 +5,7 @@ export interface InboxStatements {
   /** changes nothing when the message was handled before */
   readonly claim: string
   readonly unclaim: string
+  /** makes the row of a message that was never handled */
   readonly keep: string
   /** olderThanMs, limit */
   readonly prune: string
@@ -22,7 +23,7 @@ export function inboxStatements({ now, limit }: Dialect): InboxStatements {
   return {
     claim: `INSERT INTO holdfast_inbox (consumer, message_id, at) VALUES (?, ?, ${now}) ON CONFLICT DO NOTHING`,
     unclaim: 'DELETE FROM holdfast_inbox WHERE consumer = ? AND message_id = ?',
-    keep: 'UPDATE holdfast_inbox SET kept = 1 WHERE consumer = ? AND message_id = ?',
+    keep: `INSERT INTO holdfast_inbox (consumer, message_id, at, kept) VALUES (?, ?, ${now}, 1) ON CONFLICT (consumer, message_id) DO UPDATE SET kept = 1`,
     prune: old('holdfast_inbox', 'kept = 0 AND'),
     started: `INSERT INTO holdfast_attempt (consumer, message_id, started, at) VALUES (?, ?, 1, ${now}) ON CONFLICT (consumer, message_id) DO UPDATE SET started = started + 1, at = excluded.at RETURNING started`,
     finished: 'DELETE FROM holdfast_attempt WHERE consumer = ? AND message_id = ?',

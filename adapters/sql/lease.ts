@@ -12,6 +12,10 @@ export interface LeaseStatements {
   readonly make: string
   /** scope, owner, ttlMs */
   readonly contend: string
+  /** mostMs, scope, mostMs */
+  readonly capLeases: string
+  /** mostMs, scope, mostMs */
+  readonly capContenders: string
   /** scope */
   readonly forgetGone: string
   /** ttlMs, scope, owner */
@@ -33,11 +37,17 @@ export interface LeaseStatements {
 /**
  * A bucket belongs to one owner until its lease expires on the database's clock; the epoch grows with
  * each change of owner, and every completion asks for it. Nobody is declared dead: only expiry frees.
+ * The clock may have been set back since a lease was written: one that lasts far too long is shortened,
+ * not taken, since an owner that lives renews it long before its new end.
  */
 export function leaseStatements({ now, limit }: Dialect): LeaseStatements {
+  const capped = (table: string): string =>
+    `UPDATE ${table} SET expires_at = ${now} + ? WHERE scope = ? AND expires_at > ${now} + ?`
   return {
     make: 'INSERT INTO holdfast_lease (scope, bucket) VALUES (?, ?) ON CONFLICT DO NOTHING',
     contend: `INSERT INTO holdfast_contender (scope, owner, expires_at) VALUES (?, ?, ${now} + ?) ON CONFLICT (scope, owner) DO UPDATE SET expires_at = excluded.expires_at`,
+    capLeases: capped('holdfast_lease'),
+    capContenders: capped('holdfast_contender'),
     forgetGone: `DELETE FROM holdfast_contender WHERE scope = ? AND expires_at <= ${now}`,
     renew: `UPDATE holdfast_lease SET expires_at = ${now} + ? WHERE scope = ? AND owner = ?`,
     take: `UPDATE holdfast_lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ? WHERE scope = ? AND bucket IN (SELECT bucket FROM holdfast_lease WHERE scope = ? AND (owner IS NULL OR expires_at <= ${now}) ORDER BY bucket ${limit})`,

@@ -4,7 +4,7 @@ import type { Dialect } from '../sql/dialect.ts'
 export const dialect: Dialect = Object.freeze({
   now: "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)",
   types: Object.freeze({
-    // Without AUTOINCREMENT the id of a deleted row may be given to a new one (O-S2).
+    // Without AUTOINCREMENT the id of a deleted row may be given to a new one.
     id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
     integer: 'INTEGER',
     text: 'TEXT',

@@ -1,4 +1,9 @@
-import { HoldfastError, StorageError, type ErrorCode } from '../../src/contract/errors.ts'
+import {
+  HoldfastError,
+  isHoldfastError,
+  StorageError,
+  type ErrorCode,
+} from '../../src/contract/errors.ts'
 
 /** What SQLite said, as far as it makes a difference here. */
 export type Trouble =
@@ -34,6 +39,22 @@ export function troubleOf(error: unknown): Trouble | null {
   if (typeof errcode === 'number') return byCode[errcode & 0xff] ?? 'other'
   if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return null
   return byName.find(([prefix]) => code.startsWith(prefix))?.[1] ?? 'other'
+}
+
+/** SQLITE_TOOBIG, SQLITE_CONSTRAINT and SQLITE_MISMATCH. */
+const valueCodes: ReadonlySet<number> = new Set([18, 19, 20])
+const valueNames = ['SQLITE_TOOBIG', 'SQLITE_CONSTRAINT', 'SQLITE_MISMATCH'] as const
+
+/**
+ * The values of one statement are what SQLite or its driver does not take. Everything else (a damaged
+ * file, a missing table) would refuse other values just as well.
+ */
+export function isAboutValues(error: unknown): boolean {
+  if (isHoldfastError(error)) return error.cause !== undefined && isAboutValues(error.cause)
+  if (troubleOf(error) === null) return true
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown }
+  if (typeof errcode === 'number') return valueCodes.has(errcode & 0xff)
+  return valueNames.some((name) => String(code).startsWith(name))
 }
 
 /** SQLite rolls the whole transaction back by itself after these, or nothing more can be trusted in it. */

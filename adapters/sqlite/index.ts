@@ -1,5 +1,10 @@
 export { sqlite, type SqliteBrokerOptions } from './broker.ts'
-export { openDatabase, type DatabaseOptions, type SqliteDatabase } from './database.ts'
+export {
+  openDatabase,
+  type DatabaseOptions,
+  type SqliteDatabase,
+  type TransactionOptions,
+} from './database.ts'
 export type { RunResult, SqlRow, SqlValue } from './driver.ts'
 export { sqliteInbox, type SqliteInboxOptions } from './inbox.ts'
 export type { FileOptions } from './options.ts'

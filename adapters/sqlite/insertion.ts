@@ -4,7 +4,7 @@ import { murmur2 } from '../../src/contract/partition.ts'
 import { badId, storedBytes, type EnvelopeRows } from '../sql/envelope.ts'
 import { BUCKETS } from '../sql/lease.ts'
 import { brokerSql, QUEUE_KIND } from './broker-schema.ts'
-import { endsTransaction, troubleOf } from './errors.ts'
+import { isAboutValues } from './errors.ts'
 import type { Prepared } from './prepared.ts'
 import type { Change } from './nudges.ts'
 
@@ -66,7 +66,7 @@ export class Insertion {
       try {
         this.#insert(envelope)
       } catch (failure) {
-        if (!endsTransaction(troubleOf(failure))) batch.bad.set(index, failure as Error)
+        if (isAboutValues(failure)) batch.bad.set(index, failure as Error)
         throw failure
       }
     }

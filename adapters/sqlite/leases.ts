@@ -5,6 +5,9 @@ import type { Prepared } from './prepared.ts'
 /** Lease statements in SQLite's words. */
 const leaseSql: LeaseStatements = leaseStatements(dialect)
 
+/** Leases end at the latest after so many times the time to live that is asked for here. */
+const LONGEST_LEASE = 10
+
 /** A bucket as it is leased, and up to which row it was handed out. */
 export interface HeldLease {
   readonly bucket: number
@@ -34,6 +37,9 @@ export function makeLeases(db: Prepared, scope: number, buckets: number): void {
 
 /** In one transaction: says that we are here, renews what is ours, takes free buckets up to our share. */
 export function leaseRound(db: Prepared, { scope, owner, ttlMs, want }: Asked): Round {
+  const mostMs = ttlMs * LONGEST_LEASE
+  db.run(leaseSql.capLeases, mostMs, scope, mostMs)
+  db.run(leaseSql.capContenders, mostMs, scope, mostMs)
   db.run(leaseSql.contend, scope, owner, ttlMs)
   db.run(leaseSql.forgetGone, scope)
   db.run(leaseSql.renew, ttlMs, scope, owner)

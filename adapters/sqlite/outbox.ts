@@ -20,14 +20,14 @@ import { outboxStatements } from '../sql/outbox.ts'
 import { outboxTables } from '../sql/schema.ts'
 import { dialect } from './dialect.ts'
 import { ensureSchema } from './ensure-schema.ts'
-import { storageError } from './errors.ts'
+import { endsTransaction, storageError, troubleOf } from './errors.ts'
 import type { SqliteFile } from './file.ts'
 import { giveUpLeases, leaseRound, myLeases } from './leases.ts'
 import { resolveFile, type FileOptions, type ResolvedFile } from './options.ts'
 import { ensureBuckets } from './outbox-buckets.ts'
 import type { Prepared } from './prepared.ts'
 import { shareFile, type FileShare } from './share.ts'
-import { transact, type SqliteTransaction } from './transaction.ts'
+import { OpenTransaction, transact, type SqliteTransaction } from './transaction.ts'
 import { appenderOf, type Appender, type UserConnection } from './user-connection.ts'
 import { Watch } from './watch.ts'
 
@@ -97,9 +97,11 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
     const { file } = this.#here().share
     const appender = appenderOf(tx, file)
     try {
-      this.#insert(appender, rows)
+      this.#insertAll(appender, rows)
     } catch (error) {
-      throw storageError(error, file.path, 'appending to the outbox')
+      const named = storageError(error, file.path, 'appending to the outbox')
+      if (tx instanceof OpenTransaction && endsTransaction(troubleOf(error))) tx.broke(named)
+      throw named
     }
   }
 
@@ -167,10 +169,15 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
     )
   }
 
-  promote(
+  async promote(
     leases: readonly Lease[],
     limit: number,
   ): Promise<{ readonly moved: number; readonly nextDueMs: number | null }> {
+    // Looked up without the lock first: mostly nothing is due, and this is asked after every append.
+    const ours = dialect.list(leases.map(({ bucket }) => bucket)) as string
+    const inMs = this.#read(({ reader }) => reader.get(sql.nextDue, ours))?.['in_ms'] as
+      number | null
+    if (inMs === null || inMs > 0) return { moved: 0, nextDueMs: inMs }
     return this.#write((db) => {
       const buckets = dialect.list(stillHeld(db, leases)) as string
       const due = db.all(sql.due, buckets, limit)
@@ -178,8 +185,8 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
         db.run(sql.promote, id as number)
         db.run(sql.unschedule, id as number)
       }
-      const inMs = db.get(sql.nextDue, buckets)?.['in_ms'] as number | null
-      return { moved: due.length, nextDueMs: inMs === null ? null : Math.max(0, inMs) }
+      const nextMs = db.get(sql.nextDue, buckets)?.['in_ms'] as number | null
+      return { moved: due.length, nextDueMs: nextMs === null ? null : Math.max(0, nextMs) }
     })
   }
 
@@ -240,6 +247,19 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
     const opened = await this.#opening?.catch(() => null)
     this.#opened = null
     await opened?.share.leave()
+  }
+
+  /** All of the rows or none: whoever catches the error may commit what else is in the transaction. */
+  #insertAll(appender: Appender, rows: readonly OutboxRow[]): void {
+    if (rows.length < 2) return this.#insert(appender, rows)
+    appender.of('SAVEPOINT holdfast_append').run()
+    try {
+      this.#insert(appender, rows)
+    } catch (error) {
+      undo(appender)
+      throw error
+    }
+    appender.of('RELEASE holdfast_append').run()
   }
 
   #insert(appender: Appender, rows: readonly OutboxRow[]): void {
@@ -316,6 +336,15 @@ class SqliteOutbox implements OutboxStore<SqliteTransaction | UserConnection> {
   #here(): Opened {
     if (this.#opened === null) throw new ClosedError('outbox')
     return this.#opened
+  }
+}
+
+function undo(appender: Appender): void {
+  try {
+    appender.of('ROLLBACK TO holdfast_append').run()
+    appender.of('RELEASE holdfast_append').run()
+  } catch {
+    // SQLite has rolled the whole transaction back by itself.
   }
 }
 

@@ -65,6 +65,7 @@ export class SqliteReceiver implements Receiver {
       clock,
       emit,
       owner,
+      hasRoom: () => this.#room.isHalfFree,
       settled: (delivery, applied) => delivery.settled(applied),
     })
     this.#intakes = options.queues.map((queue) => this.#intake(queue, subscription))
@@ -164,11 +165,18 @@ export class SqliteReceiver implements Receiver {
         return this.#inTurn().map((intake) => ({ intake, claim: intake.claim(db, budget) }))
       },
       done: (claims) => this.#take(claims),
-      failed: () => {
+      failed: (error) => {
         this.#claiming = false
+        this.#tell(error)
         if (this.#state === 'open') this.#again.setBy(this.#options.clock.now() + AGAIN_MS)
       },
     })
+  }
+
+  #tell({ message }: Error): void {
+    const { emit, file } = this.#options
+    const text = `nothing can be received from ${file.path}, and is tried again: ${message}`
+    emit({ type: 'warning', code: 'sqlite.receiving', message: text })
   }
 
   /** Every topic goes first in its turn. */

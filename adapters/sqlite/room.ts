@@ -24,6 +24,10 @@ export class Room {
     this.#bytes -= bytes
   }
 
+  get isHalfFree(): boolean {
+    return this.#messages * 2 < this.#max.messages && this.#bytes * 2 < this.#max.bytes
+  }
+
   /** What is free now; `null` when that is nothing. A body larger than all bytes goes alone. */
   budget(): Budget | null {
     const messages = this.#max.messages - this.#messages

@@ -3,11 +3,11 @@ import type { Clock } from '../../src/contract/clock.ts'
 import {
   OutcomeUnknownError,
   PublishRefusedError,
-  isHoldfastError,
   type HoldfastError,
 } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { Alarm } from './alarm.ts'
+import { isAboutValues } from './errors.ts'
 import type { SqliteFile } from './file.ts'
 import { Insertion, type Batch, type InsertionOptions, type Refusal } from './insertion.ts'
 import { refusalInside } from './refusal.ts'
@@ -41,6 +41,8 @@ export class SqliteSender implements Sender {
   #writing = false
   /** How many calls are part of the transaction under way. */
   #taken = 0
+  /** Envelopes known to be bad when the try under way began. */
+  #knownBad = 0
   #state: 'open' | 'closing' | 'closed' = 'open'
   #onIdle: (() => void) | null = null
 
@@ -99,11 +101,16 @@ export class SqliteSender implements Sender {
         const insertion = new Insertion(db, this.#options)
         const calls = this.#next()
         this.#taken = calls.length
+        this.#knownBad = this.#bad
         return { insertion, refusals: calls.map((call) => insertion.store(call)) }
       },
       done: ({ insertion, refusals }) => this.#stored(insertion, refusals),
       failed: (error) => this.#failed(error as HoldfastError),
     })
+  }
+
+  get #bad(): number {
+    return this.#calls.reduce((sum, { bad }) => sum + bad.size, 0)
   }
 
   /** The calls that fit one transaction. */
@@ -132,8 +139,9 @@ export class SqliteSender implements Sender {
   }
 
   #failed(error: HoldfastError): void {
-    // One envelope SQLite does not take: the next try leaves it out.
-    const isolated = !isHoldfastError(error) && this.#calls.some(({ bad }) => bad.size > 0)
+    // One more envelope that SQLite does not take: the next try leaves it out.
+    const isolated = isAboutValues(error) && this.#bad > this.#knownBad
+    this.#knownBad = this.#bad
     if (!isolated) {
       // What waits behind a failed transaction fails with it: the file is what failed, and order is kept.
       const calls = this.#calls.splice(0)

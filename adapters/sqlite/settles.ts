@@ -14,6 +14,8 @@ export interface SettlesOptions {
   readonly clock: Clock
   readonly emit: Emit
   readonly owner: string
+  /** Whether more can be handed over before anything of this is written. */
+  hasRoom(): boolean
   /** Called after the COMMIT; `applied` is false for a delivery that was not ours any more. */
   settled(delivery: SqliteDelivery, applied: boolean): void
 }
@@ -25,6 +27,8 @@ interface Settle {
 }
 
 const MOST_IN_ONE = 1_000
+/** Settles follow each other closely: they wait this long for a transaction to ride along with. */
+const PATIENCE_MS = 5
 const PAUSE_AFTER_FAILURE_MS = 200
 
 /**
@@ -52,7 +56,8 @@ export class Settles {
   add(delivery: SqliteDelivery, delayMs: number | null): void {
     this.#added++
     this.#pending.push({ delivery, delayMs })
-    this.#write()
+    if (this.#writing && !this.#options.hasRoom()) this.#options.file.writer.hurry()
+    else this.#write()
   }
 
   /** True once the row is gone; false when the bucket is not leased to us under that epoch any more. */
@@ -64,6 +69,7 @@ export class Settles {
   async flush(deadline: Deadline): Promise<void> {
     const { clock, file } = this.#options
     const last = this.#added
+    file.writer.hurry()
     while (this.#inFile < last) {
       if (clock.now() >= deadline || this.#closed) {
         const text = `${last - this.#inFile} settles are not in ${file.path}: they will be delivered again`
@@ -97,6 +103,7 @@ export class Settles {
     this.#writing = true
     this.#options.file.writer.add({
       deadline: Infinity,
+      patienceMs: this.#options.hasRoom() ? PATIENCE_MS : 0,
       run: (db) => this.#pending.slice(0, MOST_IN_ONE).map((settle) => this.#apply(db, settle)),
       done: (applied) => this.#written(applied),
       failed: (error) => this.#failed(error),

@@ -60,6 +60,11 @@ export class OpenTransaction implements SqliteTransaction {
     return this.#db
   }
 
+  /** A statement that was not the user's failed in a way that took the whole transaction with it. */
+  broke(error: Error): void {
+    this.#state = error
+  }
+
   /** Throws when a statement failed in a way that took the whole transaction with it. */
   assertWhole(): void {
     if (this.#state instanceof Error) throw this.#state

@@ -7,6 +7,8 @@ import type { Prepared } from './prepared.ts'
 export interface Job<T> {
   /** Given up when it has not begun by then: nothing of it is stored. */
   readonly deadline: Deadline
+  /** How long it may wait for a transaction to ride along with, in milliseconds. Default 0: it begins one. */
+  readonly patienceMs?: number
   /** Synchronous, and changes nothing but the database: it may run again after a rollback. */
   run(db: Prepared): T
   /** Called right after the COMMIT. */

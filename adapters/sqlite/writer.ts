@@ -6,6 +6,7 @@ import { Company } from './company.ts'
 import { busyError, storageError, troubleOf } from './errors.ts'
 import { asTransactionOn, outsideTransactions } from './own-transaction.ts'
 import type { Prepared } from './prepared.ts'
+import { Recovery } from './recovery.ts'
 import { Turn, type Hold, type HoldKind, type Job } from './turn.ts'
 import { WriterHealth } from './writer-health.ts'
 
@@ -40,6 +41,10 @@ export class Writer {
   readonly #alarm: Alarm
   readonly #company: Company
   #jobs: Job<unknown>[] = []
+  /** Jobs that begin no transaction of their own yet. */
+  #patient: Job<unknown>[] = []
+  readonly #impatience: Alarm
+  readonly #recovery: Recovery
   /** Jobs that failed in company. */
   #alone: Job<unknown>[] = []
   #holds: Hold[] = []
@@ -53,12 +58,29 @@ export class Writer {
     this.#lastTurnAt = options.clock.now()
     this.#company = new Company(options.clock)
     this.#alarm = new Alarm(options.clock, () => this.#expire())
+    this.#impatience = new Alarm(options.clock, () => this.hurry())
+    // A transaction with nothing in it: beginning one is what tells that the file can be written.
+    const tryWriting = (deadline: Deadline): Promise<void> => this.write(deadline, () => undefined)
+    this.#recovery = new Recovery(this.health, options.clock, tryWriting)
   }
 
   /** Queues a job. Its `done` or `failed` is called exactly once, never before this returns. */
   add<T>(job: Job<T>): void {
+    const { patienceMs = 0 } = job
+    if (patienceMs > 0) {
+      this.#patient.push(job)
+      this.#impatience.setBy(this.#options.clock.now() + patienceMs)
+      return
+    }
     this.#jobs.push(job)
     this.#wake(job.deadline)
+  }
+
+  /** What rides along with others waits no longer for them. */
+  hurry(): void {
+    if (this.#patient.length === 0) return
+    this.#takePatient()
+    this.#wake(Infinity)
   }
 
   /** A job as a promise. */
@@ -86,6 +108,8 @@ export class Writer {
   /** Ends what is under way, refuses the rest. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true
+    this.#recovery.stop()
+    this.hurry()
     await this.#pumping
     this.#alarm.cancel()
   }
@@ -188,7 +212,14 @@ export class Writer {
     else this.#jobs.unshift(...left)
   }
 
+  #takePatient(): void {
+    this.#jobs.push(...this.#patient)
+    this.#patient = []
+    this.#impatience.cancel()
+  }
+
   #takeJobs(): Job<unknown>[] {
+    this.#takePatient()
     const jobs = this.#jobs.slice(0, MOST_JOBS)
     this.#jobs = this.#jobs.slice(MOST_JOBS)
     return jobs

@@ -1,16 +1,15 @@
-import { isDeepStrictEqual } from 'node:util'
-
+import type { Broker } from '../contract/broker.ts'
 import { systemClock } from '../contract/clock.ts'
-import { OptionError } from '../contract/errors.ts'
-import type { InboxStore } from '../contract/store.ts'
+import { HoldfastError, isHoldfastError, OptionError } from '../contract/errors.ts'
+import type { InboxStore, OutboxStore } from '../contract/store.ts'
 import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
-import { withDeadline } from '../policy/deadline.ts'
 import { ReliablePublisher } from '../publish/publisher.ts'
 import { OutboxRelay } from '../publish/relay.ts'
 import { brokerOf, inboxOf, outboxOf } from './adapters.ts'
 import type { HoldfastConfig, TransactionOf } from './define.ts'
 import { loadConfig } from './load.ts'
 import { Messaging, told, type Parts } from './messaging.ts'
+import { isSameDatabase, type ChosenStore } from './same-database.ts'
 
 const configNames: readonly (keyof HoldfastConfig)[] = [
   'broker',
@@ -57,17 +56,39 @@ async function assemble(config: HoldfastConfig): Promise<Parts<unknown, unknown>
   const broker = await brokerOf(config.broker)
   const outbox = config.outbox === undefined ? null : await outboxOf<unknown>(config.outbox)
   const inbox = config.inbox === undefined ? null : await inboxOf<unknown>(config.inbox)
-  const common = { ...told(config), broker }
-  const publisher = new ReliablePublisher<unknown>({
-    ...common,
+  const handlerOutbox = sharesDatabase(config, inbox) ? outbox : null
+  const publisher = newPublisher(config, broker, outbox)
+  try {
+    const relay = newRelay(config, broker, outbox)
+    return { config, broker, outbox, inbox, handlerOutbox, publisher, relay, clock: systemClock }
+  } catch (error) {
+    // It has a share in the broker already, which would stay open behind whoever shares it next.
+    await publisher.close({ timeoutMs: 0 })
+    throw error
+  }
+}
+
+function newPublisher(
+  config: HoldfastConfig,
+  broker: Broker,
+  outbox: OutboxStore<unknown> | null,
+): ReliablePublisher {
+  return new ReliablePublisher<unknown>({
+    ...told(config),
+    broker,
     ...(outbox === null ? {} : { outbox }),
     ...(config.source === undefined ? {} : { source: config.source }),
   })
-  const relays = outbox !== null && config.relay !== false
+}
+
+function newRelay(
+  config: HoldfastConfig,
+  broker: Broker,
+  outbox: OutboxStore<unknown> | null,
+): OutboxRelay | null {
+  if (outbox === null || config.relay === false) return null
   const settings = typeof config.relay === 'object' ? config.relay : {}
-  const relay = relays ? new OutboxRelay<unknown>({ ...common, ...settings, outbox }) : null
-  const handlerOutbox = sharesDatabase(config, inbox) ? outbox : null
-  return { config, broker, outbox, inbox, handlerOutbox, publisher, relay }
+  return new OutboxRelay<unknown>({ ...told(config), broker, ...settings, outbox })
 }
 
 /**
@@ -78,25 +99,25 @@ function sharesDatabase(config: HoldfastConfig, inbox: InboxStore<unknown> | nul
   if (config.outbox === undefined) return false
   if (inbox === null) return true
   if (!isChosen(config.outbox) || !isChosen(config.inbox)) return true
-  const { use, file, database, url } = config.outbox
-  const { inbox: other } = config
-  return isDeepStrictEqual(
-    { use, file, database, url },
-    { use: other.use, file: other['file'], database: other['database'], url: other['url'] },
-  )
+  return isSameDatabase(config.outbox, config.inbox)
 }
 
 function isChosen(
   store: HoldfastConfig['outbox'] | HoldfastConfig['inbox'],
-): store is { readonly use: 'memory' | 'sqlite'; readonly [option: string]: unknown } {
+): store is ChosenStore & { readonly use: 'memory' | 'sqlite' } {
   return store !== undefined && 'use' in store
 }
 
 async function waitForBroker({ config, publisher }: Parts<unknown, unknown>): Promise<void> {
   const { waitForBrokerMs } = config
   if (waitForBrokerMs === undefined) return
-  const deadline = systemClock.now() + waitForBrokerMs
-  await withDeadline(systemClock, deadline, () => publisher.open(), 'the broker (waitForBrokerMs)')
+  try {
+    await publisher.open({ timeoutMs: waitForBrokerMs })
+  } catch (error) {
+    if (!isHoldfastError(error) || error.code !== 'timeout') throw error
+    const text = `the broker did not answer within ${waitForBrokerMs} ms (waitForBrokerMs)`
+    throw new HoldfastError('timeout', text, { cause: error })
+  }
 }
 
 function checkConfig(config: HoldfastConfig): void {

@@ -1,15 +1,18 @@
 import type { Broker } from '../contract/broker.ts'
+import type { Clock } from '../contract/clock.ts'
 import { ClosedError } from '../contract/errors.ts'
+import { integerOption } from '../contract/option.ts'
 import type { InboxStore, OutboxStore } from '../contract/store.ts'
 import { ReliableConsumer } from '../consume/consumer.ts'
 import type { BatchOptions, Consumed, SingleOptions } from '../consume/options.ts'
+import { withDeadline } from '../policy/deadline.ts'
 import type { ReliablePublisher } from '../publish/publisher.ts'
 import type { OutboxRelay } from '../publish/relay.ts'
 import type { HoldfastConfig } from './define.ts'
 
 /** How long draining or closing may take. */
 export interface ClosingOptions {
-  /** Default 20 000. */
+  /** In milliseconds, for everything together. Default 20 000. */
   readonly timeoutMs?: number
 }
 
@@ -26,7 +29,18 @@ export interface Parts<OutboxTx, InboxTx> {
   readonly handlerOutbox: OutboxStore<InboxTx> | null
   readonly publisher: ReliablePublisher<OutboxTx>
   readonly relay: OutboxRelay<OutboxTx> | null
+  readonly clock: Clock
 }
+
+/** One part of ending: it is told a share of the time that is left when its turn comes. */
+interface Step {
+  readonly what: string
+  readonly share: number
+  readonly end: (within: { readonly timeoutMs: number }) => Promise<unknown> | undefined
+}
+
+/** What ending needs of a consumer. */
+type Ending = Pick<ReliableConsumer, 'drain' | 'close'>
 
 /**
  * A process's live messaging: one broker connection shared by a publisher, a relay where there is an
@@ -37,10 +51,8 @@ export class Messaging<OutboxTx, InboxTx> implements AsyncDisposable {
   /** Runs already; null without an outbox or with `relay: false`. */
   readonly relay: OutboxRelay<OutboxTx> | null
   readonly #parts: Parts<OutboxTx, InboxTx>
-  readonly #consumers: {
-    drain(o: ClosingOptions): Promise<void>
-    close(o: ClosingOptions): Promise<void>
-  }[] = []
+  /** Those that have not ended. */
+  readonly #consumers = new Set<Ending>()
   #ending: Promise<void> | null = null
 
   constructor(parts: Parts<OutboxTx, InboxTx>) {
@@ -73,22 +85,27 @@ export class Messaging<OutboxTx, InboxTx> implements AsyncDisposable {
       ...(inbox === null ? {} : { inbox }),
       ...(handlerOutbox === null ? {} : { outbox: handlerOutbox }),
     } as SingleOptions<T, InboxTx>)
-    this.#consumers.push(consumer)
+    this.#consumers.add(consumer)
+    void consumer.closed.then(() => this.#consumers.delete(consumer))
     return consumer
   }
 
   /**
    * Finishes what was begun, takes nothing new, then closes everything: consumers first, since their
-   * handlers publish, then the publisher, then the relay, then the stores. Idempotent.
+   * handlers publish, then the publisher, then the relay, then the stores. Ends within `timeoutMs`:
+   * what was not finished by then comes again, and what did not close is what it rejects with, several
+   * as an `AggregateError`. Idempotent.
    */
-  drain(options: ClosingOptions = {}): Promise<void> {
-    this.#ending ??= this.#end(options, 'drain')
+  drain({ timeoutMs }: ClosingOptions = {}): Promise<void> {
+    const ms = integerOption('drain.timeoutMs', timeoutMs, 20_000, { min: 0 })
+    this.#ending ??= this.#end('drain', ms)
     return this.#ending
   }
 
-  /** Stops now: running handlers are aborted, what was not settled comes again. Idempotent. */
-  close(options: ClosingOptions = {}): Promise<void> {
-    this.#ending ??= this.#end(options, 'close')
+  /** Stops now: running handlers are aborted, what was not settled comes again. Ends like `drain`. Idempotent. */
+  close({ timeoutMs }: ClosingOptions = {}): Promise<void> {
+    const ms = integerOption('close.timeoutMs', timeoutMs, 20_000, { min: 0 })
+    this.#ending ??= this.#end('close', ms)
     return this.#ending
   }
 
@@ -96,21 +113,18 @@ export class Messaging<OutboxTx, InboxTx> implements AsyncDisposable {
     return this.drain()
   }
 
-  async #end({ timeoutMs = 20_000 }: ClosingOptions, how: 'drain' | 'close'): Promise<void> {
-    const { outbox, inbox } = this.#parts
-    const within = { timeoutMs }
-    const steps = [
-      () => Promise.all(this.#consumers.map((consumer) => consumer[how](within))),
-      // What a flush cannot bring to its end is told to whoever published it.
-      () => (how === 'drain' ? this.publisher.flush(within).catch(() => undefined) : undefined),
-      () => this.publisher.close(within),
-      () => this.relay?.[how](within),
-      () => Promise.all([outbox?.close(), inbox?.close()]),
-    ]
+  async #end(how: 'drain' | 'close', ms: number): Promise<void> {
+    const { clock } = this.#parts
+    const deadline = clock.now() + ms
     const failures: unknown[] = []
-    for (const step of steps) {
+    for (const { what, share, end } of this.#steps(how)) {
+      const now = clock.now()
+      const left = Math.max(0, deadline - now)
+      const within = { timeoutMs: Math.floor(left * share) }
+      // One that takes more than it was told leaves some of the time to those after it.
+      const until = now + (left * (1 + share)) / 2
       try {
-        await step()
+        await withDeadline(clock, until, async () => end(within), what)
       } catch (error) {
         failures.push(error)
       }
@@ -118,6 +132,25 @@ export class Messaging<OutboxTx, InboxTx> implements AsyncDisposable {
     if (failures.length === 1) throw failures[0]
     if (failures.length > 1)
       throw new AggregateError(failures, 'several parts did not close cleanly')
+  }
+
+  /** Every one of them happens, whatever became of those before it. */
+  #steps(how: 'drain' | 'close'): readonly Step[] {
+    const { publisher, relay } = this
+    const { outbox, inbox } = this.#parts
+    const endConsumers: Step['end'] = (within) =>
+      Promise.all([...this.#consumers].map((consumer) => consumer[how](within)))
+    // What a flush cannot bring to its end is told to whoever published it.
+    const flush: Step['end'] = (within) =>
+      how === 'drain' ? publisher.flush(within).catch(() => undefined) : undefined
+    const closeStores = (): Promise<unknown> => Promise.all([outbox?.close(), inbox?.close()])
+    return [
+      { what: 'ending the consumers', share: 0.6, end: endConsumers },
+      { what: 'flushing the publisher', share: 0.5, end: flush },
+      { what: 'closing the publisher', share: 0.4, end: (within) => publisher.close(within) },
+      { what: 'ending the relay', share: 0.8, end: (within) => relay?.[how](within) },
+      { what: 'closing outbox and inbox', share: 1, end: closeStores },
+    ]
   }
 }
 

@@ -3,6 +3,7 @@ import type { Emit } from '../contract/events.ts'
 import { integerOption } from '../contract/option.ts'
 import { Emitter } from '../observe/emitter.ts'
 import { logEvents } from '../observe/logging.ts'
+import { withDeadline } from '../policy/deadline.ts'
 import { decide } from './decide.ts'
 import { asError, tellBreaker } from './failure.ts'
 import type { Held } from './held.ts'
@@ -172,6 +173,7 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
     const around = { settings: this.#settings, emit: this.#emit, pauses: this.#pauses, stopping }
     try {
       const live = await startUp({ ...around, steps: this.#steps }, deadline)
+      if (this.#state.name !== 'starting') await this.#undo(live)
       this.#state = { name: 'running', live }
       live.parts.aging.start()
       if (!this.#pauses.has('user')) live.parts.pump.open()
@@ -179,6 +181,14 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
       if (this.#state.name === 'starting') this.#state = { name: 'idle' }
       throw error
     }
+  }
+
+  /** It was stopped when all was open already, so that nothing else closes it. */
+  async #undo(live: Live): Promise<never> {
+    const shutDown = new ShutDown(live, this.#settings.clock.now() + END_MS)
+    shutDown.hurry(Number.POSITIVE_INFINITY)
+    await shutDown.run()
+    throw new ClosedError('the consumer')
   }
 
   #stop(withinMs: number, finish: boolean, error?: HoldfastError): Promise<void> {
@@ -189,7 +199,7 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
         this.#closed(error)
         return Promise.resolve()
       case 'starting':
-        return this.#stopStarting(state.started, state.stopping, error)
+        return this.#stopStarting(state, deadline, error)
       case 'running':
         return this.#stopRunning(new ShutDown(state.live, deadline), finish, error)
       case 'stopping':
@@ -201,12 +211,16 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
   }
 
   #stopStarting(
-    started: Promise<void>,
-    stopping: AbortController,
+    { started, stopping }: Extract<State, { readonly name: 'starting' }>,
+    deadline: number,
     error: HoldfastError | undefined,
   ): Promise<void> {
-    const end = (): void => this.#closed(error)
-    const done = started.then(end, end)
+    const { clock } = this.#settings
+    // Whoever called start() is told what became of it.
+    const given = (): Promise<void> => started.catch(() => undefined)
+    const done = withDeadline(clock, deadline, given, 'giving up the start')
+      .catch(() => undefined)
+      .then(() => this.#closed(error))
     this.#state = { name: 'stopping', shutDown: null, done }
     stopping.abort(error ?? new ClosedError('the consumer'))
     return done

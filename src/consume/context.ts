@@ -3,6 +3,7 @@ import type { Headers } from '../contract/message.ts'
 import type { Topic } from '../contract/topic.ts'
 import type { PublishOptions } from '../send/seal.ts'
 import { Execution, type ExecutionOptions } from './execution.ts'
+import { asError } from './failure.ts'
 import type { Held } from './held.ts'
 import type { Message } from './message.ts'
 import type { Publications } from './publications.ts'
@@ -21,6 +22,7 @@ export interface CommonContext {
    * Publishes with the effect: checked and encoded now, stored after the handler has ended and before
    * the delivery is settled, in the same transaction where there is an outbox. Resolves with the id;
    * without `options.id` that is derived from this message, so handling it again publishes the same ids.
+   * Rejects when it is not fit to be sent; a rejection that the handler never looks at fails its try.
    */
   publish<In>(
     topic: Topic<In, unknown>,
@@ -113,15 +115,23 @@ export class ExecutionContext implements CommonContext {
     return (topic, payload, options) => this.#publish(topic, payload, options)
   }
 
-  async #publish<In>(
+  #publish<In>(
     topic: Topic<In, unknown>,
     payload: In,
     options?: ProduceOptions,
   ): Promise<{ readonly id: string }> {
-    this.#assertNotOver('the context of this handler')
+    try {
+      this.#assertNotOver('the context of this handler')
+    } catch (error) {
+      return Promise.reject(asError(error))
+    }
     const execution = ExecutionContext.executionOf(this)
-    execution.publication ??= this.#options.publications.open(this.#together)
-    return { id: execution.publication.add(topic, payload, options) }
+    try {
+      execution.publication ??= this.#options.publications.open(this.#together)
+      return Promise.resolve({ id: execution.publication.add(topic, payload, options) })
+    } catch (thrown) {
+      return execution.refuse(asError(thrown))
+    }
   }
 
   #assertNotOver(what: string): void {

@@ -3,6 +3,7 @@ import { HoldfastError } from '../contract/errors.ts'
 import { type DeadlineWatch, Watched } from '../policy/deadline-watch.ts'
 import type { Held } from './held.ts'
 import type { Publication } from './publications.ts'
+import { Refusal } from './refusal.ts'
 
 /** What all executions of a consumer share. */
 export interface ExecutionOptions {
@@ -27,6 +28,7 @@ export class Execution extends Watched {
   #ended = false
   #onEnd: (() => void) | null = null
   #onTimeout: ((error: HoldfastError) => void) | null = null
+  #refusals: { readonly refusal: Refusal; readonly error: Error }[] | null = null
 
   timedOut = false
   /** Its transaction must not be committed, whatever the outcomes of its messages. */
@@ -66,6 +68,19 @@ export class Execution extends Watched {
   get leftMs(): number {
     const { clock, timeoutMs } = this.#options
     return Math.max(0, this.startedMs + timeoutMs - clock.now())
+  }
+
+  /** A publication of this handler was refused; returns what the handler gets for it. */
+  refuse(error: Error): Refusal {
+    const refusal = Refusal.of(error)
+    this.#refusals ??= []
+    this.#refusals.push({ refusal, error })
+    return refusal
+  }
+
+  /** Why a publication was refused that the handler never asked about; null when there is none. */
+  get unseenRefusal(): Error | null {
+    return this.#refusals?.find(({ refusal }) => !refusal.taken)?.error ?? null
   }
 
   /** Tells the handler to give up; the first reason counts. */

@@ -270,9 +270,20 @@ export class Parts {
       outbox,
       scheduledSend,
       send: (envelope) => this.dispatcher.send(envelope),
-      onPublish: (topic) => this.#published.set(topic.name, topic),
+      onPublish: (topic) => this.#publishes(topic),
       within: storeTime(clock),
     })
+  }
+
+  /** Said with the first one: what is not in the effect's transaction may outlive it. */
+  #publishes(topic: AnyTopic): void {
+    const { settings, emit } = this.#around
+    const { inbox, outbox, atomic, group } = settings
+    if (this.#published.size === 0 && inbox !== null && outbox === null && !atomic) {
+      const message = `handlers of group "${group}" publish outside of their transaction: it is confirmed before their effect is committed, and stays when that is rolled back. To commit both together, give the consumer an outbox in the inbox's database; in a config, name the same file or database for both`
+      emit({ type: 'warning', code: 'publish-outside-transaction', message })
+    }
+    this.#published.set(topic.name, topic)
   }
 
   #newOpening(): OpenOptions {

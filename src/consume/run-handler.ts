@@ -50,8 +50,11 @@ function awaited(
 
 function returned(value: unknown, context: ExecutionContext): Outcome {
   const execution = ExecutionContext.end(context)
-  if (execution !== null) execution.result = value
-  return DONE
+  if (execution === null) return DONE
+  execution.result = value
+  // It would be done without what the handler meant to publish.
+  const error = execution.unseenRefusal
+  return error === null ? DONE : { kind: 'failed', error }
 }
 
 function threw(thrown: unknown, context: ExecutionContext, { crash }: RunOptions): Outcome {

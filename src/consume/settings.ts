@@ -1,18 +1,28 @@
 import type { Broker } from '../contract/broker.ts'
 import type { Capabilities, Ordering } from '../contract/capabilities.ts'
-import { type Clock, type Random, systemClock, systemRandom } from '../contract/clock.ts'
-import { type CrashPoints, noCrashes } from '../contract/crash-points.ts'
+import type { Clock, Random } from '../contract/clock.ts'
+import type { CrashPoints } from '../contract/crash-points.ts'
 import { CapabilityError, OptionError } from '../contract/errors.ts'
 import type { Envelope } from '../contract/message.ts'
+import { injectedOptions } from '../contract/injected.ts'
 import { checkedGroupName } from '../contract/names.ts'
-import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import {
+  checkMethod,
+  checkObject,
+  choiceOption,
+  functionOption,
+  integerOption,
+  listOption,
+  refuseUnknownOptions,
+} from '../contract/option.ts'
 import type { AttemptStore, InboxStore, OutboxStore } from '../contract/store.ts'
 import type { TopicSettings, TopicTopology } from '../contract/topology.ts'
+import { loggingOption } from '../observe/logging.ts'
 import { exponential } from '../policy/backoff.ts'
 import { type BreakerOptions, resolveBreakerOptions } from '../policy/circuit-breaker.ts'
 import { type RetryPolicy, resolveRetryPolicy } from '../policy/retry.ts'
 import type { ConsumedTopic } from './consumed-topic.ts'
-import { othersOf, strongest, topicsOf, topologyOf } from './topics-of.ts'
+import { othersOf, settingsOf, strongest, topicsOf, topologyOf } from './topics-of.ts'
 import { type Call, type Middleware, compose } from './middleware.ts'
 import type { BatchBounds, CommonOptions, Consumed } from './options.ts'
 
@@ -99,6 +109,8 @@ const LONGEST_SOURCE = 255
 export function resolveOptions(given: GivenOptions): Settings {
   refuseUnknownOptions('consumer', given, optionNames)
   const group = checkedGroupName(given.group)
+  checkStores(given)
+  const declared = settingsOf(given)
   const topics = topicsOf(given, group)
   const prefetch = prefetchOf(given)
   refuseConflicts(given)
@@ -106,8 +118,8 @@ export function resolveOptions(given: GivenOptions): Settings {
     broker: given.broker,
     group,
     topics,
-    topology: topologyOf(topics, given.topics ?? {}, group),
-    others: othersOf(topics, given.topics ?? {}),
+    topology: topologyOf(topics, declared, group),
+    others: othersOf(topics, declared),
     provision: choiceOption('topology', given.topology, 'create', ['create', 'verify', 'none']),
     ordering: strongest(topics),
     from: choiceOption('from', given.from, 'now', ['now', 'earliest']),
@@ -117,13 +129,13 @@ export function resolveOptions(given: GivenOptions): Settings {
     concurrency: integerOption('concurrency', given.concurrency, 16, { min: 1, max: 10_000 }),
     prefetch,
     handlerTimeoutMs: integerOption('handlerTimeoutMs', given.handlerTimeoutMs, 30_000, { min: 1 }),
-    retry: resolveRetryPolicy({ backoff: defaultBackoff, ...given.retry }, 10),
+    retry: retryOf(given),
     onExhausted: choiceOption('onExhausted', given.onExhausted, 'dead-letter', [
       'dead-letter',
       'discard',
     ]),
     requireId: flag('requireId', given.requireId, given.inbox !== undefined),
-    identify: functionOption('identify', given.identify),
+    identify: functionOption('identify', given.identify) ?? null,
     transactionSize: integerOption(
       'transactionSize',
       given.transactionSize,
@@ -136,9 +148,7 @@ export function resolveOptions(given: GivenOptions): Settings {
     atomic: flag('atomic', given.atomic, false),
     source: sourceOf(given.source),
     call: callOf(given),
-    clock: given.clock ?? systemClock,
-    random: given.random ?? systemRandom,
-    crash: given.crash ?? noCrashes,
+    ...injectedOptions(given),
   })
 }
 
@@ -180,6 +190,19 @@ function refuseConflicts(given: GivenOptions): void {
   }
 }
 
+function checkStores({ inbox, outbox, attempts, on, logging }: GivenOptions): void {
+  if (inbox !== undefined) checkMethod('inbox', inbox, 'run', 'an inbox store')
+  if (outbox !== undefined) checkMethod('outbox', outbox, 'append', 'an outbox store')
+  if (attempts !== undefined) checkMethod('attempts', attempts, 'started', 'an attempt store')
+  functionOption('on', on)
+  loggingOption(logging)
+}
+
+function retryOf({ retry = {} }: GivenOptions): RetryPolicy {
+  checkObject('retry', retry)
+  return resolveRetryPolicy({ backoff: defaultBackoff, ...retry }, 10)
+}
+
 function prefetchOf({ prefetch = {} }: GivenOptions): Settings['prefetch'] {
   refuseUnknownOptions('prefetch', prefetch, ['messages', 'bytes'])
   return Object.freeze({
@@ -205,16 +228,11 @@ function sourceOf(source: string | undefined): string {
   throw new OptionError('source', source, `a text of 1 to ${LONGEST_SOURCE} characters`)
 }
 
-function callOf({ handler, middleware = [] }: GivenOptions): Call<never> {
-  functionOption('handler', handler)
-  if (handler === undefined) throw new OptionError('handler', handler, 'a function')
-  for (const [index, one] of middleware.entries()) functionOption(`middleware[${index}]`, one)
-  return compose(middleware, handler)
-}
-
-function functionOption<F>(name: string, value: F | undefined): F | null {
-  if (value === undefined || typeof value === 'function') return value ?? null
-  throw new OptionError(name, value, 'a function')
+function callOf({ handler, middleware }: GivenOptions): Call<never> {
+  if (typeof handler !== 'function') throw new OptionError('handler', handler, 'a function')
+  const around = listOption('middleware', middleware)
+  for (const [index, one] of around.entries()) functionOption(`middleware[${index}]`, one)
+  return compose(around, handler)
 }
 
 function flag(name: string, value: boolean | undefined, fallback: boolean): boolean {

@@ -131,9 +131,9 @@ export class Settler {
     this.#storing++
     this.#options.lanes.store(held)
     try {
-      if (!(await this.#isStored(held, envelope))) return
+      if (!(await this.#succeeds(held, () => this.#options.send(envelope)))) return
       this.#options.crash.at(stored)
-      if (verdict !== null) await this.#buried(held, verdict)
+      if (verdict !== null && !(await this.#isKept(held, verdict))) return
       // Its source may have been taken away meanwhile: then it comes again, elsewhere.
       if (held.place === 'storing') this.#ack(held)
     } catch (thrown) {
@@ -144,11 +144,20 @@ export class Settler {
     }
   }
 
-  async #isStored(held: Held, envelope: Envelope): Promise<boolean> {
-    const { send, clock, random, stopping, emit } = this.#options
+  /** The inbox remembers what was given up, so that a late copy of it is not handled. */
+  #isKept(held: Held, verdict: DeadVerdict): Promise<boolean> {
+    const { keep } = this.#options
+    this.#told.dead(held, verdict)
+    return keep === null ? Promise.resolve(true) : this.#succeeds(held, () => keep(held))
+  }
+
+  /** Tries again and again; false when the delivery is not ours to settle any more. */
+  async #succeeds(held: Held, work: () => Promise<unknown>): Promise<boolean> {
+    const { clock, random, stopping, emit } = this.#options
     for (let tries = 1; held.place === 'storing'; tries++) {
+      if (tries > 1 && stopping.aborted) return false
       try {
-        await send(envelope)
+        await work()
         return true
       } catch (thrown) {
         emit({ type: 'settle.failed', count: 1, error: asError(thrown) })
@@ -158,15 +167,5 @@ export class Settler {
         await sleep(clock, betweenStores.delayFor(tries, random), stopping).catch(() => undefined)
     }
     return false
-  }
-
-  async #buried(held: Held, verdict: DeadVerdict): Promise<void> {
-    this.#told.dead(held, verdict)
-    try {
-      await this.#options.keep?.(held)
-    } catch (thrown) {
-      const text = `the inbox row of dead letter ${held.id ?? held.delivery.at} may be pruned before a replay: ${asError(thrown).message}`
-      this.#options.emit({ type: 'warning', code: 'inbox.keep', message: text })
-    }
   }
 }

@@ -29,9 +29,9 @@ export async function startUp(options: StartUpOptions, deadline: Deadline): Prom
   const { settings, emit, stopping } = options
   const { broker, clock, random, crash } = settings
   const session = Session.join(broker, { clock, random, crash, emit })
-  const open = (): Promise<Live> => unlessAborted(stopping.signal, openAll(options, session))
+  const open = (): Promise<Live> => openAll(options, session)
   try {
-    return await withDeadline(clock, deadline, open, 'starting the consumer')
+    return await withDeadline(clock, deadline, open, 'starting the consumer', stopping.signal)
   } catch (error) {
     stopping.abort(error)
     await session.leave(clock.now() + UNDO_MS).catch(() => undefined)
@@ -64,13 +64,4 @@ async function openAll(options: StartUpOptions, session: Session): Promise<Live>
 function subscriptionOf(settings: Settings): Parameters<Settings['broker']['receive']>[0] {
   const { topics, group, ordering, from, prefetch } = settings
   return { topics: [...topics.keys()], group, ordering, from, maxHeld: prefetch }
-}
-
-/** Settles with the work, or rejects with the signal's reason as soon as it aborts. */
-function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error)
-    signal.addEventListener('abort', abort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

@@ -1,9 +1,10 @@
 import type { Ordering } from '../contract/capabilities.ts'
 import { OptionError } from '../contract/errors.ts'
-import { checkedGroupName, queueName } from '../contract/names.ts'
-import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { queueName } from '../contract/names.ts'
+import { checkObject, choiceOption } from '../contract/option.ts'
 import {
   DEFAULT_RETRY_LEVELS_MS,
+  resolveTopicSettings,
   type TopicSettings,
   type TopicTopology,
 } from '../contract/topology.ts'
@@ -63,23 +64,23 @@ function levelsOf(settings: TopicSettings | undefined): readonly number[] {
   return Object.freeze([...new Set(levels)].sort((one, other) => one - other))
 }
 
+/** The option's topics, checked; throws an error that names the option, its value and what is allowed. */
+export function settingsOf(given: GivenTopics): Readonly<Record<string, TopicSettings>> {
+  const { topics = {} } = given
+  checkObject('topics', topics)
+  const checked = Object.entries(topics).map(
+    ([name, own]) => [name, resolveTopicSettings(`topics.${name}`, own)] as const,
+  )
+  return Object.fromEntries(checked)
+}
+
 /** What was said about topics that are not consumed: handlers may publish to them. */
 export function othersOf(
   topics: ReadonlyMap<string, ConsumedTopic>,
   settings: Readonly<Record<string, TopicSettings>>,
 ): Readonly<Record<string, TopicSettings>> {
   const others = Object.entries(settings).filter(([name]) => !topics.has(name))
-  for (const [name, own] of others) checkTopicSettings(name, own)
   return Object.freeze(Object.fromEntries(others))
-}
-
-function checkTopicSettings(name: string, own: TopicSettings): void {
-  refuseUnknownOptions(`topics.${name}`, own, ['groups', 'partitions', 'retryLevelsMs'])
-  for (const group of own.groups ?? []) checkedGroupName(group)
-  integerOption(`topics.${name}.partitions`, own.partitions, 1, { min: 1, max: 10_000 })
-  for (const level of own.retryLevelsMs ?? []) {
-    integerOption(`topics.${name}.retryLevelsMs`, level, 1, { min: 1 })
-  }
 }
 
 /** What this consumer needs to exist. */
@@ -90,7 +91,6 @@ export function topologyOf(
 ): readonly TopicTopology[] {
   const consumed = [...topics.values()].map(({ name, topic, retryLevelsMs }) => {
     const own = settings[name] ?? {}
-    checkTopicSettings(name, own)
     const groups = [...new Set([...(own.groups ?? []), group])]
     return {
       name,

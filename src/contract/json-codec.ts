@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 
 import type { Codec } from './codec.ts'
 import { CodecError } from './errors.ts'
-import { integerOption } from './option.ts'
+import { integerOption, refuseUnknownOptions } from './option.ts'
 
 /** Options of `jsonCodec`. */
 export interface JsonCodecOptions {
@@ -15,10 +15,12 @@ const DEEPEST = 200
 
 /**
  * JSON as strict as the promise needs: what JSON would drop or change without a word (undefined,
- * NaN, bigint, dates, maps, functions) is refused on writing; invalid UTF-8, a byte order mark,
- * `__proto__` keys and bodies over the limit are refused on reading.
+ * NaN, bigint, dates, maps, functions, instances of classes) is refused on writing; invalid UTF-8, a byte order mark,
+ * `__proto__` keys and bodies over the limit are refused on reading. As in JSON, -0 is written as 0, and
+ * keys that are symbols are not written.
  */
 export function jsonCodec(options: JsonCodecOptions = {}): Codec {
+  refuseUnknownOptions('jsonCodec', options, ['maxBytes'])
   const maxBytes = integerOption('maxBytes', options.maxBytes, 16_777_216, { min: 1 })
   return Object.freeze({
     contentType: 'application/json',
@@ -86,11 +88,14 @@ function unwritable(value: unknown, depth: number): string | null {
 
 function unwritableObject(value: object, depth: number): string | null {
   if (depth > DEEPEST) return `(root) is nested deeper than ${DEEPEST} levels, or refers to itself`
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function')
+    return `(root) is ${ownJson(value)}`
   if (Array.isArray(value)) return unwritableItems(value, depth)
   const special = specialKind(value)
   if (special !== null) return `(root) is ${special}`
   for (const name in value) {
     if (!Object.hasOwn(value, name)) continue
+    if (name === '__proto__') return '(root) has a "__proto__" key, which nobody could read safely'
     const problem = unwritable((value as Record<string, unknown>)[name], depth + 1)
     if (problem !== null) return problem.replace('(root)', `(root).${name}`)
   }
@@ -105,20 +110,30 @@ function unwritableItems(items: readonly unknown[], depth: number): string | nul
   return null
 }
 
+function ownJson(value: object): string {
+  if (value instanceof Date) return 'a Date: write it as text or number and say so in the schema'
+  return 'an object with toJSON(), which writes something else'
+}
+
 function specialKind(value: object): string | null {
   const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype === Object.prototype || prototype === null) {
-    return typeof (value as { toJSON?: unknown }).toJSON === 'function'
-      ? 'an object with toJSON(), which writes something else'
-      : null
-  }
-  if (value instanceof Date) return 'a Date: write it as text or number and say so in the schema'
+  if (prototype === Object.prototype || prototype === null) return null
   if (value instanceof Map || value instanceof Set) return 'a Map or Set'
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return 'binary: use a binary codec'
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') {
-    return 'an object with toJSON(), which writes something else'
-  }
-  return null
+  if (value instanceof Promise) return 'a promise: await it first'
+  // The plain objects of another realm, such as a test runner's.
+  if (Object.getPrototypeOf(prototype) === null && !isBuiltIn(value)) return null
+  return `an instance of ${classOf(value)}, which JSON would write in part: publish a plain object`
+}
+
+/** What JSON writes as `{}` or as something else, whichever realm it is of. */
+function isBuiltIn(value: object): boolean {
+  return Object.prototype.toString.call(value) !== '[object Object]'
+}
+
+function classOf(value: object): string {
+  const { constructor } = value
+  return typeof constructor === 'function' && constructor.name !== '' ? constructor.name : 'a class'
 }
 
 function tooLong(length: number, maxBytes: number): CodecError {

@@ -31,9 +31,41 @@ export function choiceOption<const T extends string>(
   throw new OptionError(name, value, allowed.map((one) => `'${one}'`).join(', '))
 }
 
-/** Refuses names that are not options, so that a misspelt one is an error and not a silent default. */
+/** Throws an `OptionError` unless it is an object of options. */
+export function checkObject(name: string, given: unknown): void {
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return
+  throw new OptionError(name, given, 'an object')
+}
+
+/** Throws an `OptionError` unless the object has the method that shows what it is. */
+export function checkMethod(name: string, given: unknown, method: string, allowed: string): void {
+  const has = typeof (given as Record<string, unknown> | null | undefined)?.[method] === 'function'
+  if (!has) throw new OptionError(name, given, allowed)
+}
+
+/** The option's function, or `undefined`; throws an `OptionError` for anything else. */
+export function functionOption<F>(name: string, value: F | undefined): F | undefined {
+  if (value === undefined || typeof value === 'function') return value
+  throw new OptionError(name, value, 'a function')
+}
+
+/** The option's list, empty by default; throws an `OptionError` for anything else. */
+export function listOption<T>(name: string, value: readonly T[] | undefined): readonly T[] {
+  if (value === undefined) return []
+  if (Array.isArray(value)) return value
+  throw new OptionError(name, value, 'a list')
+}
+
+/**
+ * Refuses what is no object of options, and names that are not options, so that a misspelt one is an
+ * error and not a silent default.
+ */
 export function refuseUnknownOptions(what: string, given: object, known: readonly string[]): void {
+  checkObject(what, given)
   for (const name of Object.keys(given)) {
-    if (!known.includes(name)) throw new OptionError(`${what}.${name}`, 'unknown', known.join(', '))
+    if (known.includes(name)) continue
+    const value = (given as Readonly<Record<string, unknown>>)[name]
+    const names = known.length === 0 ? 'there are none' : known.join(', ')
+    throw new OptionError(`${what}.${name}`, value, `no option of that name, only: ${names}`)
   }
 }

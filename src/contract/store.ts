@@ -70,8 +70,9 @@ export interface OutboxStore<Tx> {
   /** Checks schema and settings, creates what is missing when its option says so. Idempotent. */
   open(context: StoreContext): Promise<void>
   /**
-   * One statement in the caller's transaction; throws a `HoldfastError` (code `not-a-transaction`)
-   * when `tx` is a pool or no transaction is open on it. Rows with `deliverAtMs` wait until due.
+   * In the caller's transaction, all rows or none, also when the caller catches the error and commits;
+   * throws a `HoldfastError` (code `not-a-transaction`) when `tx` is a pool or no transaction is open
+   * on it. Rows with `deliverAtMs` wait until due.
    */
   append(tx: Tx, rows: readonly OutboxRow[]): Promise<void>
   /** Like `append` in a transaction of the store's own; resolves after its commit. For diverting a publish. */
@@ -82,7 +83,7 @@ export interface OutboxStore<Tx> {
   read(leases: readonly Lease[], limit: number, skip: Skip): Promise<readonly StoredRow[]>
   /** Fenced delete by (id, message id); how many were still ours. */
   complete(leases: readonly Lease[], rows: readonly RowRef[]): Promise<number>
-  /** Moves to `outbox_dead` with the reason, fenced; how many were still ours. */
+  /** Moves to `holdfast_outbox_dead` with the reason, fenced; how many were still ours. */
   park(leases: readonly Lease[], rows: readonly RowRef[], reason: string): Promise<number>
   /** Moves due rows from the schedule to the outbox, in due order. */
   promote(
@@ -129,7 +130,10 @@ export interface InboxStore<Tx> {
     mode: 'each' | 'batch',
     work: (tx: Tx, fresh: readonly number[]) => Promise<readonly WorkResult[]>,
   ): Promise<readonly ClaimResult[]>
-  /** Parked or dead-lettered: not pruned until resolved. */
+  /**
+   * Parked or dead-lettered: `run` takes each of these ids for a duplicate from now on, whether or not
+   * it was ever committed, and `prune` leaves it alone. Resolves after the commit.
+   */
   keep(consumer: string, ids: readonly string[]): Promise<void>
   /** Deletes at most `limit` rows older than that, on the database's clock; how many. */
   prune(olderThanMs: number, limit: number): Promise<number>

@@ -5,7 +5,7 @@ import type { Codec } from './codec.ts'
 import { OptionError } from './errors.ts'
 import { jsonCodec } from './json-codec.ts'
 import { checkedTopicName } from './names.ts'
-import { choiceOption, refuseUnknownOptions } from './option.ts'
+import { checkMethod, choiceOption, functionOption, refuseUnknownOptions } from './option.ts'
 
 /** What `topic()` takes beside the name. */
 export interface TopicOptions<In, Out> {
@@ -38,6 +38,7 @@ export type PayloadOf<T> = T extends Topic<infer _In, infer Out> ? Out : never
 export type InputOf<T> = T extends Topic<infer In, infer _Out> ? In : never
 
 const jsonByDefault = jsonCodec()
+const allowedCodec = 'jsonCodec(…) or an object with encode(), decode() and contentType'
 
 /**
  * Declares a topic. Throws an `OptionError` or an error with code `topic` for anything that is not
@@ -48,7 +49,7 @@ export function topic<In = unknown, Out = In>(
   options: TopicOptions<In, Out> = {},
 ): Topic<In, Out> {
   refuseUnknownOptions('topic', options, ['schema', 'key', 'ordering', 'codec', 'type'])
-  const key = checkedKey(options.key)
+  const key = functionOption('key', options.key) ?? null
   const ordering = choiceOption('ordering', options.ordering, key === null ? 'none' : 'key', [
     'key',
     'partition',
@@ -59,19 +60,24 @@ export function topic<In = unknown, Out = In>(
   }
   return Object.freeze({
     name: checkedTopicName(name),
-    type: options.type ?? name,
+    type: checkedType(options.type) ?? name,
     ordering,
-    codec: options.codec ?? jsonByDefault,
+    codec: checkedCodec(options.codec) ?? jsonByDefault,
     schema: checkedSchema(options.schema),
     key,
   })
 }
 
-function checkedKey<In>(
-  key: ((payload: In) => string) | undefined,
-): ((payload: In) => string) | null {
-  if (key === undefined || typeof key === 'function') return key ?? null
-  throw new OptionError('key', key, 'a function from payload to string')
+function checkedType(type: string | undefined): string | undefined {
+  if (type === undefined || (typeof type === 'string' && type.length > 0)) return type
+  throw new OptionError('type', type, 'a text that is not empty')
+}
+
+function checkedCodec(codec: Codec | undefined): Codec | undefined {
+  if (codec === undefined) return undefined
+  checkMethod('codec', codec, 'encode', allowedCodec)
+  checkMethod('codec', codec, 'decode', allowedCodec)
+  return codec
 }
 
 function checkedSchema<In, Out>(

@@ -1,9 +1,13 @@
 import type { Ordering } from './capabilities.ts'
+import { checkedGroupName } from './names.ts'
+import { integerOption, listOption, refuseUnknownOptions } from './option.ts'
 
 /** Delays, in milliseconds, at which a broker without native delays keeps a retry destination. */
 export const DEFAULT_RETRY_LEVELS_MS: readonly number[] = Object.freeze([
   1_000, 5_000, 30_000, 120_000, 300_000,
 ])
+
+const MOST_PARTITIONS = 10_000
 
 /** What has to exist on the broker for one topic. */
 export interface TopicTopology {
@@ -24,6 +28,18 @@ export interface TopicSettings {
   readonly partitions?: number
   /** Delays at which retries wait where the broker has no delays of its own, in milliseconds. Default 1 000, 5 000, 30 000, 120 000, 300 000. */
   readonly retryLevelsMs?: readonly number[]
+}
+
+/** The settings with their groups checked; throws an error that names the option, its value and what is allowed. */
+export function resolveTopicSettings(name: string, given: TopicSettings): TopicSettings {
+  refuseUnknownOptions(name, given, ['groups', 'partitions', 'retryLevelsMs'])
+  const { groups, partitions, retryLevelsMs } = given
+  integerOption(`${name}.partitions`, partitions, 1, { min: 1, max: MOST_PARTITIONS })
+  for (const level of listOption(`${name}.retryLevelsMs`, retryLevelsMs)) {
+    integerOption(`${name}.retryLevelsMs`, level, 1, { min: 1 })
+  }
+  const checked = listOption(`${name}.groups`, groups).map(checkedGroupName)
+  return Object.freeze({ ...given, ...(groups === undefined ? {} : { groups: checked }) })
 }
 
 /** How topics are brought about: made when missing, only looked at, or taken for granted. */

@@ -19,6 +19,11 @@ export class UuidSource {
     this.#random = random
   }
 
+  /** Unix milliseconds at which the last id was made. */
+  get lastMs(): number {
+    return this.#lastMs
+  }
+
   next(): string {
     const at = this.#take(10)
     const p = this.#pool

@@ -1,6 +1,6 @@
 import type { Emit, EventType, HoldfastEvent } from '../contract/events.ts'
 
-/** Receives events. What it throws is swallowed: a listener cannot hurt delivery. */
+/** Receives events. What it throws or rejects with is swallowed: a listener cannot hurt delivery. */
 export type Listener = (event: HoldfastEvent) => void
 
 /** A listener and, optionally, the only types it wants; events nobody wants are never built. */
@@ -22,7 +22,7 @@ export class Emitter {
     if (listener !== undefined) this.on(listener)
   }
 
-  /** Events a listener threw on. */
+  /** Events a listener threw on, or rejected for. */
   get failed(): number {
     return this.#failed
   }
@@ -47,10 +47,17 @@ export class Emitter {
     for (const { listener, types } of this.#subscriptions) {
       if (types !== null && !types.has(event.type)) continue
       try {
-        listener(event)
+        const result: unknown = listener(event)
+        if (result !== undefined) this.#watch(result)
       } catch {
         this.#failed++
       }
     }
+  }
+
+  /** An async function is a listener too, and nobody else hears what it rejects with. */
+  #watch(result: unknown): void {
+    if (typeof (result as PromiseLike<unknown> | null)?.then !== 'function') return
+    Promise.resolve(result).catch(() => void this.#failed++)
   }
 }

@@ -1,3 +1,4 @@
+import { OptionError } from '../contract/errors.ts'
 import type { EventType, HoldfastEvent } from '../contract/events.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -26,6 +27,13 @@ const loggedTypes: readonly EventType[] = [
   'process.unconfirmed',
 ]
 
+/** The option as it is; throws an `OptionError` for what cannot be logged to. */
+export function loggingOption(given: Logging | undefined): Logging | undefined {
+  const sink = given as LogSink | null | undefined
+  if (given === undefined || given === 'silent' || typeof sink?.warn === 'function') return given
+  throw new OptionError('logging', given, "'silent' or an object with warn(line)")
+}
+
 const stderr: LogSink = { warn: (line) => void process.stderr.write(`${line}\n`) }
 
 /** Logs what somebody on call wants to see; a `warning` with the same text only once. */
@@ -34,12 +42,13 @@ export function logEvents(emitter: Emitter, logging: Logging = stderr): void {
   const seen = new Set<string>()
   emitter.on((event) => {
     const line = lineOf(event)
-    if (line === null) return
+    if (line === null) return undefined
     if (event.type === 'warning') {
-      if (seen.has(line)) return
+      if (seen.has(line)) return undefined
       if (seen.size < 1_000) seen.add(line)
     }
-    logging.warn(`holdfast: ${line}`)
+    // Returned for the emitter, which looks after a sink that writes asynchronously.
+    return logging.warn(`holdfast: ${line}`)
   }, loggedTypes)
 }
 

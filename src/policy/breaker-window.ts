@@ -17,7 +17,7 @@ const NEVER_MS = 2_147_483_647
 
 /**
  * One opossum circuit for one generation. It is fed with results only: the action it runs is the
- * result itself. A new state gets a new circuit, so a late result cannot close it (PL-5), and none of
+ * result itself. A new state gets a new circuit, so a late result cannot close it, and none of
  * opossum's own timers decides anything: buckets are turned from our clock, the reset is ours.
  */
 export class BreakerWindow {

@@ -110,7 +110,7 @@ class OpossumBreaker implements Breaker {
     if (this.#state === 'closed') return true
     if (this.#state === 'open' || this.#probing) return false
     this.#probing = true
-    // A probe that never ends would keep the breaker half-open for ever (PL-4).
+    // A probe that never ends would keep the breaker half-open for ever.
     const { generation } = this
     this.#arm(this.#options.probeMs, () => this.failure(generation))
     return true
@@ -160,7 +160,7 @@ class OpossumBreaker implements Breaker {
 
   /**
    * Successes are only counted, and told to the window when a failure makes them matter: nothing per
-   * message passes through the library (PL-8). Those from before the window are forgotten.
+   * message passes through the library. Those from before the window are forgotten.
    */
   #countSuccesses(): void {
     const now = this.#clock.now()

@@ -1,8 +1,7 @@
 import pRetry from 'p-retry'
 
 import { sleep, type Clock, type Random } from '../contract/clock.ts'
-import { OptionError } from '../contract/errors.ts'
-import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { checkMethod, integerOption, refuseUnknownOptions } from '../contract/option.ts'
 import { exponential, type Backoff } from './backoff.ts'
 
 /** How often and how fast something is tried again. */
@@ -25,12 +24,9 @@ export function resolveRetryPolicy(
   attempts: number = Number.POSITIVE_INFINITY,
 ): RetryPolicy {
   refuseUnknownOptions('retry', given, ['attempts', 'backoff'])
-  if (given.backoff !== undefined && typeof given.backoff.delayFor !== 'function') {
-    throw new OptionError(
-      'retry.backoff',
-      given.backoff,
-      'exponential(…), constant(ms) or an object with delayFor()',
-    )
+  if (given.backoff !== undefined) {
+    const allowed = 'exponential(…), constant(ms) or an object with delayFor()'
+    checkMethod('retry.backoff', given.backoff, 'delayFor', allowed)
   }
   return Object.freeze({
     attempts:
@@ -54,20 +50,21 @@ export interface RetryContext extends RetryPolicy {
 
 /**
  * Does the work until it succeeds, retrying is pointless or the attempts are used up, and then rejects
- * with its own last error; or with the signal's reason. For connections and bursts, never per message.
+ * with its own last error; or with the signal's reason, unless the try under way succeeds. For connections and bursts, never per message.
  */
 export async function retry<T>(
   work: (attempt: number) => Promise<T>,
   context: RetryContext,
 ): Promise<T> {
   const { attempts, backoff, clock, random, signal, retryable = () => true, onRetry } = context
+  signal?.throwIfAborted()
   try {
     return await pRetry((attempt) => attempted(work, attempt), {
       retries: attempts - 1,
-      // The library's own delays are switched off: waiting is done below, on our clock.
+      // The library's own delays are switched off: waiting is done below, on our clock. It is not
+      // given the signal either: it would throw away what a try achieved while the signal aborted.
       minTimeout: 0,
       maxTimeout: 0,
-      ...(signal === undefined ? {} : { signal }),
       shouldRetry: async ({ error, attemptNumber }) => {
         const { reason } = error as Failed
         if (!retryable(reason)) return false
@@ -82,7 +79,7 @@ export async function retry<T>(
   }
 }
 
-/** Carries what the work threw past the library, which would never retry a TypeError (PL-11). */
+/** Carries what the work threw past the library, which would never retry a TypeError. */
 class Failed extends Error {
   readonly reason: unknown
 

@@ -1,9 +1,10 @@
 import type { Capabilities, Ordering } from '../contract/capabilities.ts'
 import { CapabilityError, OptionError } from '../contract/errors.ts'
-import { checkedGroupName, checkedTopicName } from '../contract/names.ts'
-import { integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { checkedTopicName } from '../contract/names.ts'
+import { checkObject } from '../contract/option.ts'
 import {
   DEFAULT_RETRY_LEVELS_MS,
+  resolveTopicSettings,
   type TopicSettings,
   type TopicTopology,
   type TopologyMode,
@@ -54,31 +55,12 @@ export class DeclaredTopics {
 export function resolveTopics(
   given: Readonly<Record<string, TopicSettings>> = {},
 ): ReadonlyMap<string, TopicSettings> {
+  checkObject('topics', given)
   const topics = new Map<string, TopicSettings>()
   for (const [name, settings] of Object.entries(given)) {
-    topics.set(checkedTopicName(name), resolveTopic(`topics.${name}`, settings))
+    topics.set(checkedTopicName(name), resolveTopicSettings(`topics.${name}`, settings))
   }
   return topics
-}
-
-function resolveTopic(name: string, given: TopicSettings): TopicSettings {
-  if (typeof given !== 'object' || given === null) {
-    throw new OptionError(name, given, 'an object with groups, partitions and retryLevelsMs')
-  }
-  refuseUnknownOptions(name, given, ['groups', 'partitions', 'retryLevelsMs'])
-  const { groups, partitions, retryLevelsMs } = given
-  if (partitions !== undefined) integerOption(`${name}.partitions`, partitions, 1, { min: 1 })
-  for (const level of list(`${name}.retryLevelsMs`, retryLevelsMs)) {
-    integerOption(`${name}.retryLevelsMs`, level, 1, { min: 1 })
-  }
-  const checked = list(`${name}.groups`, groups).map(checkedGroupName)
-  return Object.freeze({ ...given, ...(groups === undefined ? {} : { groups: checked }) })
-}
-
-function list<T>(name: string, given: readonly T[] | undefined): readonly T[] {
-  if (given === undefined) return []
-  if (Array.isArray(given)) return given
-  throw new OptionError(name, given, 'a list')
 }
 
 function topologyOf(name: string, ordering: Ordering, settings: TopicSettings): TopicTopology {

@@ -66,7 +66,7 @@ export class LeaseKeeper {
     const { store, owner, ttlMs, leases, steady, clock, changed } = this.#options
     let askedAt = 0
     const ask = (): Promise<LeaseGrant> => {
-      // Before the call: what passes until its answer is part of the lease's age (O-V7).
+      // Before the call: what passes until its answer is part of the lease's age.
       askedAt = clock.now()
       this.#asked = store.lease(owner, leases.want, ttlMs)
       return this.#asked

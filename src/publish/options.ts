@@ -1,12 +1,19 @@
 import type { Broker } from '../contract/broker.ts'
-import { systemClock, systemRandom, type Clock, type Random } from '../contract/clock.ts'
-import { noCrashes, type CrashPoints } from '../contract/crash-points.ts'
+import type { Clock, Random } from '../contract/clock.ts'
+import type { CrashPoints } from '../contract/crash-points.ts'
 import { OptionError } from '../contract/errors.ts'
-import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import { injectedOptions } from '../contract/injected.ts'
+import {
+  checkMethod,
+  choiceOption,
+  functionOption,
+  integerOption,
+  refuseUnknownOptions,
+} from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
 import type { TopicSettings, TopologyMode } from '../contract/topology.ts'
 import type { Listener } from '../observe/emitter.ts'
-import type { Logging } from '../observe/logging.ts'
+import { loggingOption, type Logging } from '../observe/logging.ts'
 import {
   resolveBreakerOptions,
   type BreakerOptions,
@@ -117,7 +124,6 @@ const MEBIBYTE = 1_048_576
 export function resolvePublisherOptions<Tx>(
   given: PublisherOptions<Tx>,
 ): ResolvedPublisherOptions<Tx> {
-  checkObject('ReliablePublisher', given)
   refuseUnknownOptions('ReliablePublisher', given, publisherNames)
   const { outbox = null, divert = false } = given
   if (outbox !== null) checkMethod('outbox', outbox, 'append', 'an outbox store')
@@ -131,7 +137,7 @@ export function resolvePublisherOptions<Tx>(
     deadlineMs: integerOption('deadlineMs', given.deadlineMs, 30_000, { min: 1 }),
     retry: resolveRetryPolicy(given.retry),
     divert,
-    traceparent: checkedFunction('traceparent', given.traceparent) ?? null,
+    traceparent: functionOption('traceparent', given.traceparent) ?? null,
   })
 }
 
@@ -143,28 +149,13 @@ export function resolveCommonOptions(given: CommonOptions): ResolvedCommonOption
     topics: resolveTopics(given.topics),
     topology: choiceOption('topology', given.topology, 'create', ['create', 'verify', 'none']),
     breaker: resolveBreakerOptions(given.breaker),
-    on: checkedFunction('on', given.on),
-    logging: checkedLogging(given.logging),
-    clock: given.clock ?? systemClock,
-    random: given.random ?? systemRandom,
-    crash: given.crash ?? noCrashes,
+    on: functionOption('on', given.on),
+    logging: loggingOption(given.logging),
+    ...injectedOptions(given),
   }
 }
 
-/** Throws an `OptionError` unless the options are an object. */
-export function checkObject(what: string, given: unknown): void {
-  if (typeof given === 'object' && given !== null) return
-  throw new OptionError(`options of ${what}`, given, 'an object')
-}
-
-/** Throws an `OptionError` unless the object has the method that shows what it is. */
-export function checkMethod(name: string, given: unknown, method: string, allowed: string): void {
-  const has = typeof (given as Record<string, unknown> | undefined)?.[method] === 'function'
-  if (!has) throw new OptionError(name, given, allowed)
-}
-
 function resolveBuffer(given: BufferOptions = {}): Bounds {
-  checkObject('buffer', given)
   refuseUnknownOptions('buffer', given, ['messages', 'bytes', 'whenFull', 'waitMs'])
   return Object.freeze({
     messages: integerOption('buffer.messages', given.messages, 10_000, { min: 1 }),
@@ -178,14 +169,4 @@ function checkedSource(source: string | undefined): string {
   if (source === undefined) return 'holdfast'
   if (typeof source === 'string' && source.length > 0) return source
   throw new OptionError('source', source, 'a text that is not empty, best a URI')
-}
-
-function checkedFunction<T>(name: string, given: T | undefined): T | undefined {
-  if (given === undefined || typeof given === 'function') return given
-  throw new OptionError(name, given, 'a function')
-}
-
-function checkedLogging(given: Logging | undefined): Logging | undefined {
-  if (given === undefined || given === 'silent' || typeof given.warn === 'function') return given
-  throw new OptionError('logging', given, "'silent' or an object with warn(line)")
 }

@@ -1,6 +1,6 @@
 import { CapabilityError, ClosedError, HoldfastError, OptionError } from '../contract/errors.ts'
 import type { EventType } from '../contract/events.ts'
-import { integerOption } from '../contract/option.ts'
+import { checkObject, integerOption } from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
 import type { Topic } from '../contract/topic.ts'
 import { UuidSource } from '../contract/uuid.ts'
@@ -24,9 +24,9 @@ import {
 import { published, type BatchOutcome, type Published } from './published.ts'
 import { countAtExit } from './unconfirmed.ts'
 
-/** How long `flush` and `close` may take. */
+/** How long `open`, `flush` and `close` may take. */
 export interface TimeoutOptions {
-  /** In milliseconds. Default 30 000 for `flush`, 10 000 for `close`. */
+  /** In milliseconds. Default 30 000 for `open` and `flush`, 10 000 for `close`. */
   readonly timeoutMs?: number
 }
 
@@ -94,11 +94,19 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
     return this.#emitter.on(listener, types)
   }
 
-  /** Opens broker and outbox now instead of with the first message; resolves when both are open. */
-  async open(): Promise<void> {
+  /**
+   * Opens broker and outbox now instead of with the first message; resolves when both are open. Rejects
+   * with code `timeout` when that takes longer; they are opened in the background all the same.
+   */
+  async open({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
     this.#refuseIfClosed()
+    const { clock } = this.#options
+    const deadline = clock.now() + integerOption('open.timeoutMs', timeoutMs, 30_000, { min: 1 })
     this.#dispatcher.open()
-    await Promise.all([this.#session.ready(), this.#openStore()])
+    const opened = async (): Promise<void> => {
+      await Promise.all([this.#session.ready(), this.#openStore()])
+    }
+    await withDeadline(clock, deadline, opened, 'opening the publisher')
   }
 
   /**
@@ -168,7 +176,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
     }
   }
 
-  /** Like `publishIn` for a list, in one statement: all of it or, when one is unfit, nothing. */
+  /** Like `publishIn` for a list: all of it or nothing, also where the error is caught. */
   publishBatchIn<In>(
     tx: Tx,
     topic: Topic<In, unknown>,
@@ -334,10 +342,12 @@ function eachOptions<In, Options extends PublishOptions>(
 ): (index: number) => Options | undefined {
   if (!Array.isArray(payloads)) throw new OptionError('payloads', payloads, 'a list')
   if (typeof options === 'function') return (index) => options(payloads[index] as In, index)
-  if (options !== undefined && 'id' in options) {
+  if (options === undefined) return () => undefined
+  checkObject('publishBatch', options)
+  if ('id' in options) {
     throw new OptionError('publishBatch.id', 'the same for all', 'options by (payload, index) => …')
   }
-  return () => options as Options | undefined
+  return () => options as Options
 }
 
 function refuseLimits(options: PublishOptions | undefined): void {

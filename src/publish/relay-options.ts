@@ -1,10 +1,12 @@
-import { OptionError } from '../contract/errors.ts'
-import { choiceOption, integerOption, refuseUnknownOptions } from '../contract/option.ts'
+import {
+  checkMethod,
+  choiceOption,
+  integerOption,
+  refuseUnknownOptions,
+} from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
 import { exponential, type Backoff } from '../policy/backoff.ts'
 import {
-  checkMethod,
-  checkObject,
   commonNames,
   resolveCommonOptions,
   type CommonOptions,
@@ -27,7 +29,7 @@ export interface RelayOptions<Tx> extends CommonOptions {
   /** Wait between these tries. Default: 200 ms, three times longer each time, at most 30 s. */
   readonly backoff?: Backoff
   /**
-   * What becomes of one that is given up. 'park-and-continue' (default): it is moved to `outbox_dead`
+   * What becomes of one that is given up. 'park-and-continue' (default): it is moved to `holdfast_outbox_dead`
    * and its key goes on. 'block-key': it stays and is tried on, and its key waits.
    */
   readonly onPoison?: 'park-and-continue' | 'block-key'
@@ -63,11 +65,10 @@ const relayNames: readonly (keyof RelayOptions<never>)[] = [
 
 /** Fills in defaults, once; throws an `OptionError` with the option's name, value and range. */
 export function resolveRelayOptions<Tx>(given: RelayOptions<Tx>): ResolvedRelayOptions<Tx> {
-  checkObject('OutboxRelay', given)
   refuseUnknownOptions('OutboxRelay', given, relayNames)
   checkMethod('outbox', given.outbox, 'lease', 'an outbox store')
-  if (given.backoff !== undefined && typeof given.backoff.delayFor !== 'function') {
-    throw new OptionError('backoff', given.backoff, 'exponential(…) or constant(ms)')
+  if (given.backoff !== undefined) {
+    checkMethod('backoff', given.backoff, 'delayFor', 'exponential(…) or constant(ms)')
   }
   const inFlight = integerOption('inFlight', given.inFlight, 5_000, { min: 1 })
   return Object.freeze({

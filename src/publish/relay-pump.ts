@@ -1,5 +1,5 @@
 import type { Deadline } from '../contract/broker.ts'
-import type { Clock, Random } from '../contract/clock.ts'
+import { sleep, type Clock, type Random } from '../contract/clock.ts'
 import type { CrashPoints } from '../contract/crash-points.ts'
 import { PublishRefusedError, type ErrorCode, type HoldfastError } from '../contract/errors.ts'
 import type { Lease, OutboxStore, StoredRow } from '../contract/store.ts'
@@ -32,8 +32,16 @@ export interface PumpOptions {
   readonly onPoison: 'park-and-continue' | 'block-key'
 }
 
-/** Refusals that are about the way or about our own doing: the message itself may be fine. */
-const notItsFault: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+/** Refusals that are about the message itself; every other one is about the way, the broker or our own doing. */
+const itsFault: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unroutable',
+  'too-large',
+  'rejected',
+  'codec',
+  'schema',
+])
+/** Refusals that come by themselves when a broker is away or a relay stops: its events tell of those. */
+const expected: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'not-sent',
   'predecessor',
   'aborted',
@@ -41,8 +49,12 @@ const notItsFault: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'unavailable',
 ])
 const wayBackoff = exponential({ initialMs: 100, maxMs: 5_000 })
+/** Rows that follow each other closely are read together, so that they share reads, sends and deletes. */
+const GATHER_MS = 2
 /** How long the pump sleeps at most while it may not read: a safety net, it is rung. */
 const SHUT_MS = 1_000
+/** Whatever refuses one message refuses them all: that is told this often at most. */
+const TELL_EVERY_MS = 10_000
 
 /** Reads rows and hands them to the dispatcher, the next read under way while they are published. */
 export class RelayPump implements RowOwner {
@@ -52,6 +64,8 @@ export class RelayPump implements RowOwner {
   #idleMs: number
   #stopping = false
   #starved = false
+  #foundAt = Number.NEGATIVE_INFINITY
+  #toldAt = Number.NEGATIVE_INFINITY
 
   constructor(options: PumpOptions) {
     this.#options = options
@@ -116,10 +130,22 @@ export class RelayPump implements RowOwner {
     if (this.#stopping || !isOurs || !rows.isHead(row)) {
       rows.giveBack(row)
     } else if (isPoison(error)) this.#refused(row, error)
-    else this.#rest(row, wayBackoff.delayFor(++row.failures, this.#options.random))
+    else {
+      this.#tell(error)
+      this.#rest(row, wayBackoff.delayFor(++row.failures, this.#options.random))
+    }
   }
 
-  /** Only what is wrong with the message itself counts: a broker that is down never uses up attempts (O-P10). */
+  /** The broker cannot store anything at the moment, and somebody may have to act. */
+  #tell(error: HoldfastError): void {
+    const { clock, steady } = this.#options
+    const isRefused = error instanceof PublishRefusedError && !expected.has(error.code)
+    if (!isRefused || clock.now() - this.#toldAt < TELL_EVERY_MS) return
+    this.#toldAt = clock.now()
+    steady.failed('publish', error)
+  }
+
+  /** Only what is wrong with the message itself counts: a broker that fails never uses up attempts. */
   #refused(row: RelayRow, error: HoldfastError): void {
     const { attempts, backoff, onPoison, random, rows, completions } = this.#options
     row.refusals++
@@ -151,7 +177,8 @@ export class RelayPump implements RowOwner {
 
   /** One look for rows; returns how long to sleep after it. */
   async #round(): Promise<number> {
-    const { leases, rows, store, steady, crash, dispatcher } = this.#options
+    await this.#gather()
+    const { leases, rows, store, steady, crash, dispatcher, clock } = this.#options
     const limit = this.#limit()
     const reading = leases.reading
     this.#starved = limit === 0 || reading.length === 0
@@ -162,9 +189,17 @@ export class RelayPump implements RowOwner {
     if (got.length > 0) crash.at('after_select')
     this.#takeAll(got, reading)
     if (got.length === limit && dispatcher.way === 'open') return 0
+    if (got.length > 0) this.#foundAt = clock.now()
     this.#idleMs = got.length > 0 ? this.#options.pollMs / 8 : this.#idleMs * 2
     this.#idleMs = Math.min(this.#idleMs, this.#options.pollMs)
     return this.#idleMs
+  }
+
+  /** Lets the rows gather that follow the last ones. */
+  async #gather(): Promise<void> {
+    const { clock } = this.#options
+    const restMs = this.#foundAt + GATHER_MS - clock.now()
+    if (restMs > 0) await sleep(clock, restMs)
   }
 
   /** How many rows may be read: none while the broker is away, one to see whether it works again. */
@@ -198,5 +233,5 @@ export class RelayPump implements RowOwner {
 }
 
 function isPoison(error: HoldfastError): boolean {
-  return error instanceof PublishRefusedError && !error.retryable && !notItsFault.has(error.code)
+  return error instanceof PublishRefusedError && !error.retryable && itsFault.has(error.code)
 }

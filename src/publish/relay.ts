@@ -39,7 +39,7 @@ const SENT_IN_CLOSE = 0.6
  * Moves the rows of an outbox to the broker and deletes each only after its confirm. Any number of
  * relays share the work by leases on buckets of rows; rows of one key stay in order, also when a
  * relay dies. A broker that is away costs no attempts and bounded memory; a message it will never
- * take is parked in `outbox_dead`.
+ * take is parked in `holdfast_outbox_dead`.
  */
 export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
   readonly #options: ResolvedRelayOptions<Tx>

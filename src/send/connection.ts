@@ -105,7 +105,7 @@ export class Connection {
     if (!this.#closed) this.#options.failed(error)
   }
 
-  /** The broker's own word beats any statistics: down opens the breaker, up closes it (PL-5). */
+  /** The broker's own word beats any statistics: down opens the breaker, up closes it. */
   #onStatus(status: BrokerState['status']): void {
     const before = this.#status
     this.#status = status

@@ -1,6 +1,8 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+
 import type { Ordering } from '../contract/capabilities.ts'
 import type { Clock } from '../contract/clock.ts'
-import { CodecError, OptionError, SchemaError, shown } from '../contract/errors.ts'
+import { CodecError, HoldfastError, OptionError, SchemaError, shown } from '../contract/errors.ts'
 import { isOwnHeader, ownHeaders } from '../contract/headers.ts'
 import type { Envelope, Headers, HeaderValue } from '../contract/message.ts'
 import { headerOf, NO_HEADERS } from '../contract/message.ts'
@@ -60,12 +62,13 @@ export function seal<In>(
   options: PublishOptions | undefined,
   sealing: Sealing,
 ): SealedEnvelope {
-  const given = options ?? noOptions
+  const given = options === undefined ? noOptions : options
   if (given !== noOptions) refuseUnknownOptions('publish', given, optionNames)
   if (topic.schema !== null) validate(topic, payload)
   const key = keyOf(topic, payload, given)
+  const own = given.id === undefined
   return {
-    id: given.id === undefined ? sealing.ids.next() : checkedId(given.id),
+    id: own ? sealing.ids.next() : checkedId(given.id),
     type: topic.type,
     producer: sealing.source,
     to: { kind: 'topic', topic: topic.name },
@@ -74,14 +77,14 @@ export function seal<In>(
     body: encode(topic, payload),
     headers: headersFor(given, sealing),
     contentType: topic.codec.contentType,
-    timeMs: sealing.clock.wallMs(),
+    timeMs: own ? sealing.ids.lastMs : sealing.clock.wallMs(),
     deliverAtMs: given.deliverAt === undefined ? null : instant('deliverAt', given.deliverAt),
   }
 }
 
 function validate<In>(topic: Topic<In, unknown>, payload: In): void {
-  const result = topic.schema?.['~standard'].validate(payload)
-  if (result === undefined) return
+  if (topic.schema === null) return
+  const result = checked(topic, topic.schema, payload)
   if (result instanceof Promise) {
     // Nobody waits for it any more; its failure must not become an unhandled rejection.
     result.catch(() => undefined)
@@ -99,15 +102,42 @@ function validate<In>(topic: Topic<In, unknown>, payload: In): void {
   )
 }
 
+function checked<In>(
+  { name }: Topic<In, unknown>,
+  schema: StandardSchemaV1<In, unknown>,
+  payload: In,
+): ReturnType<StandardSchemaV1<In, unknown>['~standard']['validate']> {
+  try {
+    return schema['~standard'].validate(payload)
+  } catch (cause) {
+    throw thrownBy('schema', name, cause)
+  }
+}
+
 function pathText(path: readonly (PropertyKey | { readonly key: PropertyKey })[] = []): string {
   return path.map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
 }
 
 function keyOf<In>(topic: Topic<In, unknown>, payload: In, given: PublishOptions): string | null {
   if (given.key === undefined && topic.key === null) return null
-  const key: unknown = given.key ?? topic.key?.(payload)
+  const key: unknown = given.key ?? ownKey(topic, payload)
   if (typeof key === 'string') return key
   throw new OptionError(`key of topic "${topic.name}"`, key, 'a text')
+}
+
+function ownKey<In>({ name, key }: Topic<In, unknown>, payload: In): unknown {
+  try {
+    return key?.(payload)
+  } catch (cause) {
+    throw thrownBy('key', name, cause)
+  }
+}
+
+/** Functions of the user may throw anything: what they throw is told with where it came from. */
+function thrownBy(what: 'key' | 'schema', topic: string, cause: unknown): HoldfastError {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  const code = what === 'schema' ? 'schema' : 'option'
+  return new HoldfastError(code, `the ${what} of topic "${topic}" threw: ${text}`, { cause, topic })
 }
 
 /** Where whole partitions keep their order, nothing of the topic may overtake anything else of it. */
@@ -163,7 +193,10 @@ function userHeaders(given: PublishOptions['headers']): Headers {
     throw new OptionError('publish.headers', given, 'a record or a list of [name, value]')
   }
   const headers = isHeaders(given) ? given : Object.entries(given)
-  for (const [name, value] of headers) checkHeader(name, value)
+  for (const header of headers) {
+    if (!Array.isArray(header)) throw new OptionError('publish.headers', header, '[name, value]')
+    checkHeader(header[0], header[1])
+  }
   return headers
 }
 

@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events'
+
 import type { Broker, BrokerState, Deadline } from '../contract/broker.ts'
 import type { Capabilities } from '../contract/capabilities.ts'
 import type { Clock, Random } from '../contract/clock.ts'
@@ -32,6 +34,9 @@ const PATIENCE = Object.freeze({
 })
 /** Topics the broker is asked about at a time. */
 const ASKED_AT_ONCE = 8
+/** How long one try may take: an answer that never comes must not be waited for for ever. */
+const OPENING_MS = 30_000
+const ASKING_MS = 10_000
 
 /** A topology that was asked for, and how far it is on the present connection. */
 interface Provisioned {
@@ -64,6 +69,8 @@ export class SharedBroker {
     this.#broker = broker
     this.#context = context
     this.#emit = this.#fanOut()
+    // Every topic that waits listens.
+    setMaxListeners(0, this.#abort.signal)
     this.#stopListening = broker.onState((state) => this.#onState(state))
   }
 
@@ -131,7 +138,8 @@ export class SharedBroker {
     const { clock, random, crash } = this.#context
     const { signal } = this.#abort
     const context = { clock, random, crash, emit: this.#emit, signal }
-    this.#capabilities = await this.#retried('opening', () => this.#broker.open(context))
+    const open = (): Promise<Capabilities> => this.#broker.open(context)
+    this.#capabilities = await this.#retried('opening', OPENING_MS, open)
     return this.#capabilities
   }
 
@@ -141,8 +149,10 @@ export class SharedBroker {
     this.#topics.set(name, known)
     if (known.done === null || known.generation !== this.#generation) {
       known.generation = this.#generation
-      known.done = this.#ask(known)
-      known.done.catch(() => void (known.done = null))
+      const done = this.#ask(known)
+      known.done = done
+      // Asked on an earlier connection, its failure says nothing about what was asked since.
+      done.catch(() => void (known.done === done && (known.done = null)))
     }
     return known.done
   }
@@ -150,19 +160,28 @@ export class SharedBroker {
   async #ask({ topic, mode }: Provisioned): Promise<void> {
     const ask = (): Promise<readonly Finding[]> => this.#broker.provision({ topics: [topic] }, mode)
     const what = `provisioning topic "${topic.name}"`
-    const findings = await this.#asking.run(() => this.#retried(what, ask))
+    // A place for each try: topics that wait for their next one keep nobody else from being asked.
+    const inTurn = <T>(work: () => Promise<T>): Promise<T> => this.#asking.run(work)
+    const findings = await this.#retried(what, ASKING_MS, ask, inTurn)
     const wrong = findings.filter(({ severity }) => severity === 'error')
     if (wrong.length > 0) throw topologyError(topic, wrong)
   }
 
-  /** Until it works, as long as waiting can help. */
-  #retried<T>(what: string, work: () => Promise<T>): Promise<T> {
+  /** Until it works, as long as waiting can help; each try has its own time, from when it begins. */
+  #retried<T>(
+    what: string,
+    withinMs: number,
+    work: () => Promise<T>,
+    around: (work: () => Promise<T>) => Promise<T> = (once) => once(),
+  ): Promise<T> {
     const { clock, random } = this.#context
-    return retry(work, {
+    const { signal } = this.#abort
+    const once = (): Promise<T> => withDeadline(clock, clock.now() + withinMs, work, what, signal)
+    return retry(() => around(once), {
       ...PATIENCE,
       clock,
       random,
-      signal: this.#abort.signal,
+      signal,
       retryable: waitingHelps,
       onRetry: (error) => this.#warn(what, error),
     })

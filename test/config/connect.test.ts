@@ -5,6 +5,8 @@ import { memory, memoryDatabase, type MemoryTransaction } from 'holdfast/memory'
 
 const Orders = topic('orders', { key: (order: { id: string; cents: number }) => order.id })
 
+const Mails = topic('mails')
+
 describe('connect', () => {
   it('moves a message from a transaction through broker and inbox to its effect', async () => {
     const database = memoryDatabase()
@@ -51,6 +53,55 @@ describe('connect', () => {
     await messaging.drain()
   })
 
+  it.each([
+    ['in one database, once with the effect', true],
+    ['in two, with a warning', false],
+  ])('stores what handlers publish %s', async (_name, isShared) => {
+    const database = memoryDatabase()
+    const warnings: string[] = []
+    const messaging = await connect({
+      broker: { use: 'memory' },
+      topics: { orders: { groups: ['billing'] }, mails: { groups: ['post'] } },
+      outbox: { use: 'memory', database },
+      inbox: { use: 'memory', database: isShared ? database : memoryDatabase() },
+      on: (event) => void (event.type === 'warning' && warnings.push(event.code)),
+      logging: 'silent',
+    })
+    const handled: string[] = []
+    const billing = messaging.consumer(Orders, { group: 'billing' }, async (order, context) => {
+      await context.publish(Mails, {})
+      handled.push(order.id)
+    })
+    await billing.start()
+    for (const id of ['o-1', 'o-2']) await messaging.publisher.publish(Orders, { id, cents: 1 })
+    await expect.poll(() => handled).toHaveLength(2)
+    await messaging.drain()
+    expect(warnings).toEqual(isShared ? [] : ['publish-outside-transaction'])
+  })
+
+  it('leaves nothing open behind when a part of it cannot be made', async () => {
+    const broker = memory()
+    const outbox = { use: 'memory', database: memoryDatabase() } as const
+    const failing = connect({ broker, outbox, relay: { leaseMs: -1 }, logging: 'silent' })
+    await expect(failing).rejects.toThrow(/leaseMs: got -1/)
+    const messaging = await connect({ broker, logging: 'silent' })
+    await messaging.publisher.open()
+    await messaging.close()
+    const states: string[] = []
+    broker.onState(({ status }) => states.push(status))()
+    expect(states).toEqual(['down'])
+  })
+
+  it('says what it waited for when the broker is not there in time', async () => {
+    const broker = memory()
+    broker.open = () => new Promise(() => undefined)
+    const waiting = connect({ broker, waitForBrokerMs: 20, logging: 'silent' })
+    await expect(waiting).rejects.toMatchObject({
+      code: 'timeout',
+      message: 'the broker did not answer within 20 ms (waitForBrokerMs)',
+    })
+  })
+
   it('hands out no consumer once it is closing, and closes twice', async () => {
     const messaging = await connect({ broker: { use: 'memory' }, logging: 'silent' })
     await Promise.all([messaging.close(), messaging.close()])
@@ -59,14 +110,18 @@ describe('connect', () => {
 
   it.each([
     ['no broker', {}, /config\.broker.*use: 'sqlite'/],
-    ['an unknown option', { broker: { use: 'memory' }, outbx: 1 }, /config\.outbx.*unknown/],
+    [
+      'an unknown option',
+      { broker: { use: 'memory' }, outbx: 1 },
+      /config\.outbx.*no option of that name/,
+    ],
     ['a wrong option of a broker', { broker: { use: 'rabbitmq', url: 'http://x' } }, /^url: got/],
     ['an unknown broker', { broker: { use: 'carrier-pigeon' } }, /broker\.use.*memory, sqlite/],
     ['an unknown store', { broker: { use: 'memory' }, inbox: { use: 'x' } }, /inbox\.use.*memory/],
     [
       'an unknown option of the adapter',
       { broker: { use: 'sqlite', fille: 'x.db' } },
-      /sqlite\.fille.*unknown/,
+      /sqlite\.fille.*no option of that name/,
     ],
     [
       'a setting of the relay that is none',

@@ -7,6 +7,7 @@ import {
   type MemoryTransaction,
 } from '../../adapters/memory/index.ts'
 import { StorageError } from '../../src/contract/errors.ts'
+import type { InboxStore } from '../../src/contract/store.ts'
 import { ownHeaders } from '../../src/contract/headers.ts'
 import { constant } from '../../src/policy/backoff.ts'
 import type { MemoryOptions } from '../../adapters/memory/index.ts'
@@ -404,20 +405,59 @@ describe('with an inbox', () => {
   })
 
   it('keeps the row of a dead letter, so that a late copy of it is not handled', async () => {
-    const { stage, inbox } = await withInbox()
-    const kept: unknown[] = []
-    inbox.keep = async (consumer, ids) => void kept.push([consumer, ids])
+    const { stage, inbox, database, effects } = await withInbox()
+    let fails = true
     await stage.started({
       topic: Orders,
       inbox,
+      retry: { attempts: 1 },
+      handler: (order, context) => {
+        if (fails) throw new Error('no')
+        effect(order, context)
+      },
+    })
+    const envelope = await stage.send(Orders, { customer: 'a', n: 1 }, { id: 'm' })
+    await stage.settled()
+    expect(stage.dead()).toHaveLength(1)
+    expect(database.rows('holdfast_inbox').map(([, row]) => row)).toMatchObject([
+      { consumer: 'orders.billing', id: 'stage#m', kept: true },
+    ])
+    fails = false
+    await stage.sendRaw(envelope)
+    await stage.orders('a2')
+    await stage.settled()
+    expect([effects(), await stage.depth()]).toEqual([['a2'], 0])
+    await stage.close()
+  })
+})
+
+describe('a dead letter that the inbox cannot note at once', () => {
+  it('is acknowledged only when it could', async () => {
+    const { stage, inbox, database } = await withInbox()
+    let away = true
+    const failing: InboxStore<MemoryTransaction> = {
+      open: (context) => inbox.open(context),
+      run: (...given) => inbox.run(...given),
+      prune: (...given) => inbox.prune(...given),
+      close: () => inbox.close(),
+      keep: (...given) => (away ? Promise.reject(new Error('away')) : inbox.keep(...given)),
+    }
+    await stage.started({
+      topic: Orders,
+      inbox: failing,
       retry: { attempts: 1 },
       handler: () => {
         throw new Error('no')
       },
     })
-    await stage.send(Orders, { customer: 'a', n: 1 }, { id: 'm' })
+    await stage.orders('a1')
+    await stage.clock.advance(60_000)
+    expect([stage.dead().length, await stage.depth()]).toEqual([1, 1])
+    expect(stage.crashes).not.toContain('after_ack')
+    away = false
     await stage.settled()
-    expect(kept).toEqual([['orders.billing', ['stage#m']]])
+    expect([stage.dead().length, await stage.depth()]).toEqual([1, 0])
+    expect(database.rows('holdfast_inbox')).toHaveLength(1)
     await stage.close()
   })
 })

@@ -4,6 +4,53 @@ import { constant } from '../../src/policy/backoff.ts'
 import { ReliableConsumer } from '../../src/consume/consumer.ts'
 import { Gate, Loose, nameOf, Orders, Stage } from './stage.ts'
 
+describe('a consumer that is closed while it starts', () => {
+  const turns = Array.from({ length: 30 }, (_, at) => at)
+
+  it.each(turns)('leaves nothing open: %i steps after it began to receive', async (steps) => {
+    const stage = new Stage()
+    const receive = stage.broker.receive.bind(stage.broker)
+    let closed: Promise<void> | null = null
+    const consumer = stage.consumer({ topic: Orders, handler: () => undefined })
+    stage.broker.receive = (subscription, sink) => {
+      const receiver = receive(subscription, sink)
+      void receiver.then(async () => {
+        for (let step = 0; step < steps; step++) await Promise.resolve()
+        closed = consumer.close()
+      })
+      return receiver
+    }
+    const started = consumer.start().then(
+      () => 'started',
+      (error: Error) => error.name,
+    )
+    await stage.clock.until(() => closed !== null)
+    await stage.clock.run(closed as never)
+    const outcome = await stage.clock.run(started)
+    expect(consumer.state).toBe('closed')
+    expect(['started', 'ClosedError']).toContain(outcome)
+    const states: string[] = []
+    stage.broker.onState(({ status }) => states.push(status))()
+    expect(states).toEqual(['down'])
+    expect(stage.clock.timers).toBe(0)
+  })
+
+  it('is closed in time although the broker does not close', async () => {
+    const stage = new Stage()
+    stage.broker.receive = () => new Promise(() => undefined)
+    stage.broker.close = () => new Promise(() => undefined)
+    const consumer = stage.consumer({ topic: Orders, handler: () => undefined })
+    const started = consumer.start().catch((error: Error) => error.name)
+    await stage.clock.settle()
+    await stage.clock.run(consumer.close({ timeoutMs: 100 }))
+    expect(stage.clock.now()).toBeLessThanOrEqual(100)
+    expect(consumer.state).toBe('closed')
+    expect(await stage.clock.run(started)).toBe('ClosedError')
+    expect(consumer.state).toBe('closed')
+    expect(stage.clock.timers).toBe(0)
+  })
+})
+
 describe('drain', () => {
   it('lets handlers finish, gives back what has not started, and flushes', async () => {
     const stage = await Stage.open()

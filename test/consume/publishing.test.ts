@@ -7,6 +7,7 @@ import {
 } from '../../adapters/memory/index.ts'
 import { topic } from '../../src/contract/topic.ts'
 import { constant } from '../../src/policy/backoff.ts'
+import type { CommonContext } from '../../src/consume/context.ts'
 import { Gate, Loose, nameOf, type Order, Orders, Stage, text } from './stage.ts'
 
 const Receipts = topic<{ readonly of: string }>('receipts')
@@ -53,6 +54,79 @@ describe('what a handler publishes', () => {
     expect(stage.dead(Loose)).toHaveLength(1)
     expect(receiptsOf(stage)).toEqual([])
     await stage.close()
+  })
+
+  describe('and is refused', () => {
+    const bad = { of: undefined } as never
+
+    /** One message handled so, with one try: whether it was done, and what was an unhandled rejection. */
+    async function handled(
+      handler: (publish: CommonContext['publish']) => unknown,
+    ): Promise<{ dead: string[]; receipts: string[]; unhandled: unknown[] }> {
+      const unhandled: unknown[] = []
+      const hear = (error: unknown): void => void unhandled.push(error)
+      process.on('unhandledRejection', hear)
+      const stage = await Stage.open({}, topics)
+      await stage.started({
+        topic: Loose,
+        retry: { attempts: 1 },
+        handler: (_order, { publish }) => handler(publish) as void,
+      })
+      await stage.orders('a1', Loose)
+      await stage.settledOf('loose')
+      const dead = stage
+        .dead(Loose)
+        .map(({ headers }) => text(headers, 'holdfast-dead-error') ?? '')
+      const receipts = receiptsOf(stage)
+      await stage.close()
+      process.off('unhandledRejection', hear)
+      return { dead, receipts, unhandled }
+    }
+
+    it.each<[string, (publish: CommonContext['publish']) => unknown]>([
+      ['not awaited', (publish) => void publish(Receipts, bad)],
+      ['one of two', (publish) => void [publish(Receipts, { of: 'a1' }), publish(Receipts, bad)]],
+      [
+        'not awaited by an async handler',
+        async (publish) => {
+          void publish(Receipts, bad)
+          await Promise.resolve()
+        },
+      ],
+      ['awaited', async (publish) => void (await publish(Receipts, bad))],
+      ['returned', (publish) => publish(Receipts, bad)],
+      [
+        'awaited with others',
+        (publish) => Promise.all([publish(Receipts, bad), Promise.resolve()]),
+      ],
+    ])('fails the try: %s', async (_name, handler) => {
+      const { dead, receipts, unhandled } = await handled(handler)
+      expect(dead).toHaveLength(1)
+      expect(dead[0]).toContain('of')
+      expect(receipts).toEqual([])
+      expect(unhandled).toEqual([])
+    })
+
+    it.each<[string, (publish: CommonContext['publish']) => unknown]>([
+      [
+        'with catch',
+        (publish) => publish(Receipts, bad).catch(() => publish(Receipts, { of: 'b' })),
+      ],
+      [
+        'with try',
+        async (publish) => {
+          const promise = publish(Receipts, bad)
+          await Promise.resolve()
+          try {
+            await promise
+          } catch {
+            await publish(Receipts, { of: 'b' })
+          }
+        },
+      ],
+    ])('is the handler’s affair when it takes it: %s', async (_name, handler) => {
+      expect(await handled(handler)).toEqual({ dead: [], receipts: ['b'], unhandled: [] })
+    })
   })
 
   it('has the same ids when it is handled again, others for other messages and places', async () => {

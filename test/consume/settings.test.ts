@@ -19,7 +19,10 @@ function refusal(given: object): string {
 
 describe('the options of a consumer', () => {
   it.each([
-    [{ concurency: 3 }, 'consumer.concurency: got "unknown"; allowed: broker, topic'],
+    [
+      { concurency: 3 },
+      'consumer.concurency: got 3; allowed: no option of that name, only: broker, topic',
+    ],
     [{ broker: {} }, 'broker: got an object; allowed: a broker'],
     [{ topic: 'orders' }, 'topic: got "orders"; allowed: what topic('],
     [{ topic: [] }, 'topic: got an array; allowed: at least one topic'],
@@ -32,7 +35,10 @@ describe('the options of a consumer', () => {
     [{ concurrency: 0 }, 'concurrency: got 0; allowed: a whole number, 1 to 10000'],
     [{ concurrency: 1.5 }, 'concurrency: got 1.5'],
     [{ prefetch: { messages: 0 } }, 'prefetch.messages: got 0; allowed: a whole number, 1 or more'],
-    [{ prefetch: { count: 1 } }, 'prefetch.count: got "unknown"; allowed: messages, bytes'],
+    [
+      { prefetch: { count: 1 } },
+      'prefetch.count: got 1; allowed: no option of that name, only: messages, bytes',
+    ],
     [{ handlerTimeoutMs: -1 }, 'handlerTimeoutMs: got -1'],
     [{ retry: { attempts: 0 } }, 'retry.attempts: got 0'],
     [{ retry: { backoff: 5 } }, 'retry.backoff: got 5'],
@@ -52,7 +58,25 @@ describe('the options of a consumer', () => {
     [{ topology: 'drop' }, "topology: got \"drop\"; allowed: 'create', 'verify', 'none'"],
     [{ topics: { orders: { retryLevelsMs: [0] } } }, 'topics.orders.retryLevelsMs: got 0'],
     [{ topics: { orders: { partitions: 0 } } }, 'topics.orders.partitions: got 0'],
-    [{ topics: { orders: { queues: 1 } } }, 'topics.orders.queues: got "unknown"'],
+    [{ topics: { orders: { queues: 1 } } }, 'topics.orders.queues: got 1'],
+    [{ inbox: {} }, 'inbox: got an object; allowed: an inbox store'],
+    [{ inbox: null }, 'inbox: got null; allowed: an inbox store'],
+    [{ outbox: 5 }, 'outbox: got 5; allowed: an outbox store'],
+    [{ attempts: 5 }, 'attempts: got 5; allowed: an attempt store'],
+    [{ on: 5 }, 'on: got 5; allowed: a function'],
+    [{ logging: null }, "logging: got null; allowed: 'silent'"],
+    [{ clock: 5 }, 'clock: got 5; allowed: a Clock'],
+    [{ prefetch: 5 }, 'prefetch: got 5; allowed: an object'],
+    [{ prefetch: null }, 'prefetch: got null; allowed: an object'],
+    [{ batch: null }, 'batch: got null; allowed: an object'],
+    [{ breaker: null }, 'breaker: got null; allowed: an object'],
+    [{ retry: null }, 'retry: got null; allowed: an object'],
+    [{ retry: 5 }, 'retry: got 5; allowed: an object'],
+    [{ topics: 5 }, 'topics: got 5; allowed: an object'],
+    [{ topics: { orders: null } }, 'topics.orders: got null; allowed: an object'],
+    [{ topics: { orders: { groups: 5 } } }, 'topics.orders.groups: got 5; allowed: a list'],
+    [{ topics: { orders: { retryLevelsMs: 5 } } }, 'retryLevelsMs: got 5; allowed: a list'],
+    [{ middleware: 5 }, 'middleware: got 5; allowed: a list'],
     [{ source: '' }, 'source: got ""; allowed: a text of 1 to 255 characters'],
   ])('are refused by name, value and range: %j', (given, message) => {
     expect(refusal(given)).toContain(message)
@@ -65,6 +89,10 @@ describe('the options of a consumer', () => {
     [{ atomic: true, batch: { maxMessages: 1, maxWaitMs: 1 } }, 'leave batch out'],
   ])('are refused where they cannot be kept: %#', (given, message) => {
     expect(refusal(given)).toContain(message)
+  })
+
+  it('are needed', () => {
+    expect(() => new ReliableConsumer(undefined as never)).toThrow('consumer: got undefined')
   })
 
   it('may relax the order of the topics, and take several', () => {

@@ -1,3 +1,5 @@
+import { runInNewContext } from 'node:vm'
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
@@ -6,6 +8,13 @@ import { jsonCodec } from '../../src/contract/json-codec.ts'
 
 const codec = jsonCodec()
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'utf8')
+
+class Secretive {
+  readonly #cents = 42
+  get cents(): number {
+    return this.#cents
+  }
+}
 
 describe('jsonCodec', () => {
   it('gives back what it wrote', () => {
@@ -31,9 +40,22 @@ describe('jsonCodec', () => {
     ['a symbol', { s: Symbol('x') }, '(root).s is a symbol'],
     ['binary', { b: new Uint8Array(2) }, '(root).b is binary'],
     ['toJSON', { toJSON: () => 1 }, 'toJSON()'],
+    ['a list with toJSON', Object.assign([1], { toJSON: () => 2 }), 'toJSON()'],
+    ['a forgotten await', { order: Promise.resolve(1) }, '(root).order is a promise'],
+    ['an error', { e: new Error('x') }, '(root).e is an instance of Error'],
+    ['a pattern', { p: /x/ }, '(root).p is an instance of RegExp'],
+    ['a boxed text', { t: Object('x') as unknown }, '(root).t is an instance of String'],
+    ['a weak map', new WeakMap(), '(root) is an instance of WeakMap'],
+    ['a private field', new Secretive(), '(root) is an instance of Secretive'],
+    ['a __proto__ key', JSON.parse('{"a":{"__proto__":{}}}'), '(root).a has a "__proto__" key'],
   ])('refuses %s and names the path', (_name, payload, text) => {
     expect(() => codec.encode(payload)).toThrow(CodecError)
     expect(() => codec.encode(payload)).toThrow(text)
+  })
+
+  it('writes the plain objects of another realm', () => {
+    const foreign: unknown = runInNewContext('({ list: [{ n: 1 }] })')
+    expect(codec.decode(codec.encode(foreign))).toEqual({ list: [{ n: 1 }] })
   })
 
   it('refuses a value that refers to itself', () => {

@@ -33,12 +33,16 @@ describe('topic', () => {
       () => topic('a', { ordering: 'fifo' as 'key' }),
       /'key', 'partition', 'none'/,
     ],
-    ['a schema of no standard', () => topic('a', { schema: {} as never }), /Standard Schema/],
     [
-      'a key that is no function',
-      () => topic('a', { key: 'id' as never }),
-      /a function from payload/,
+      'options that are none',
+      () => topic('a', null as never),
+      /topic: got null; allowed: an object/,
     ],
+    ['a codec that is none', () => topic('a', { codec: {} as never }), /codec: got an object/],
+    ['half a codec', () => topic('a', { codec: { encode: () => null } as never }), /codec: got/],
+    ['a type that is no text', () => topic('a', { type: 5 as never }), /type: got 5/],
+    ['a schema of no standard', () => topic('a', { schema: {} as never }), /Standard Schema/],
+    ['a key that is no function', () => topic('a', { key: 'id' as never }), /allowed: a function/],
   ])('refuses %s', (_name, declare, text) => {
     expect(declare).toThrow(text)
   })

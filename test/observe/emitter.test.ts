@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 import { Emitter } from '../../src/observe/emitter.ts'
 import { logEvents } from '../../src/observe/logging.ts'
@@ -34,6 +34,36 @@ describe('Emitter', () => {
     emitter.emit(dead)
     expect(heard).toEqual(['message.dead'])
     expect(emitter.failed).toBe(1)
+  })
+})
+
+describe('a listener that is an async function', () => {
+  const unhandled: unknown[] = []
+  const hear = (error: unknown): void => void unhandled.push(error)
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+  beforeEach(() => {
+    unhandled.length = 0
+    process.on('unhandledRejection', hear)
+  })
+  afterEach(() => void process.off('unhandledRejection', hear))
+
+  it('may reject without anybody being hurt', async () => {
+    const emitter = new Emitter(() => Promise.reject(new Error('listener')) as never)
+    emitter.emit(dead)
+    emitter.emit(dead)
+    await turn()
+    expect(emitter.failed).toBe(2)
+    expect(unhandled).toEqual([])
+  })
+
+  it('may be where the log lines go', async () => {
+    const emitter = new Emitter()
+    logEvents(emitter, { warn: () => Promise.reject(new Error('log')) as never })
+    emitter.emit(dead)
+    await turn()
+    expect(emitter.failed).toBe(1)
+    expect(unhandled).toEqual([])
   })
 })
 

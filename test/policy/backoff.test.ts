@@ -36,7 +36,7 @@ describe('exponential', () => {
     [{ initialMs: 10, maxMs: 9 }, 'backoff.maxMs: got 9'],
     [{ factor: 0.5 }, 'backoff.factor: got 0.5'],
     [{ jitter: 'half' as 'full' }, 'backoff.jitter: got "half"'],
-    [{ initial: 1 }, 'backoff.initial: got "unknown"'],
+    [{ initial: 1 }, 'backoff.initial: got 1'],
   ])('refuses %o', (options, text) => {
     expect(() => exponential(options)).toThrow(OptionError)
     expect(() => exponential(options)).toThrow(text)

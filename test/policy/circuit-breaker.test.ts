@@ -242,7 +242,7 @@ describe('resolveBreakerOptions', () => {
     [{ windowMs: 1 }, 'breaker.windowMs: got 1'],
     [{ resetMs: -1 }, 'breaker.resetMs: got -1'],
     [{ probeMs: 0 }, 'breaker.probeMs: got 0'],
-    [{ timeout: 5 }, 'breaker.timeout: got "unknown"'],
+    [{ timeout: 5 }, 'breaker.timeout: got 5'],
   ])('refuses %o', (options, text) => {
     expect(() => resolveBreakerOptions(options)).toThrow(OptionError)
     expect(() => resolveBreakerOptions(options)).toThrow(text)

@@ -1,3 +1,5 @@
+import { getEventListeners } from 'node:events'
+
 import { describe, expect, it } from 'vitest'
 
 import { withDeadline } from '../../src/policy/deadline.ts'
@@ -28,6 +30,22 @@ describe('withDeadline', () => {
     await clock.advance(99)
     await clock.advance(1)
     expect(await ended).toBe('the answer did not end within 100 ms')
+    expect(clock.timers).toBe(0)
+  })
+
+  it('rejects as soon as its signal aborts, and stops listening in any case', async () => {
+    const clock = new VirtualClock()
+    const stop = new AbortController()
+    const { signal } = stop
+    const never = (): Promise<never> => new Promise(() => undefined)
+    const late = withDeadline(clock, 10, never, 'it', signal).catch((error: Error) => error.message)
+    await clock.advance(10)
+    expect(await late).toContain('did not end')
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    const waited = withDeadline(clock, 100, never, 'it', signal)
+    stop.abort(new Error('stopped'))
+    await expect(waited).rejects.toThrow('stopped')
+    await expect(withDeadline(clock, 100, never, 'it', signal)).rejects.toThrow('stopped')
     expect(clock.timers).toBe(0)
   })
 

@@ -59,6 +59,30 @@ describe('retry', () => {
   })
 })
 
+describe('a try under way when the signal aborts', () => {
+  it('still says what it achieved, and is not told as a failure', async () => {
+    const stop = new AbortController()
+    const failures: unknown[] = []
+    const onRetry = (error: unknown): void => void failures.push(error)
+    const { clock, context } = setUp({ signal: stop.signal, onRetry })
+    const work = (): Promise<string> =>
+      new Promise((resolve) => clock.after(100, () => resolve('done')))
+    const ended = retry(work, context)
+    await clock.advance(50)
+    stop.abort(new Error('stopped'))
+    expect(await clock.run(ended)).toBe('done')
+    expect(failures).toEqual([])
+  })
+
+  it('is never begun when it aborted before', async () => {
+    const { context } = setUp({ signal: AbortSignal.abort(new Error('stopped')) })
+    let tries = 0
+    const work = (): Promise<number> => Promise.resolve(++tries)
+    await expect(retry(work, context)).rejects.toThrow('stopped')
+    expect(tries).toBe(0)
+  })
+})
+
 describe('resolveRetryPolicy', () => {
   it('tries until told otherwise by default', () => {
     expect(resolveRetryPolicy().attempts).toBe(Infinity)
@@ -68,7 +92,7 @@ describe('resolveRetryPolicy', () => {
     [{ attempts: 0 }, 'retry.attempts: got 0'],
     [{ attempts: 1.5 }, 'retry.attempts: got 1.5'],
     [{ backoff: {} as never }, 'retry.backoff: got an object'],
-    [{ delay: 1 }, 'retry.delay: got "unknown"'],
+    [{ delay: 1 }, 'retry.delay: got 1'],
   ])('refuses %o', (options, text) => {
     expect(() => resolveRetryPolicy(options)).toThrow(OptionError)
     expect(() => resolveRetryPolicy(options)).toThrow(text)

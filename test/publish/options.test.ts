@@ -29,16 +29,19 @@ describe('options of a publisher', () => {
   })
 
   it.each<[unknown, string]>([
-    [undefined, 'options of ReliablePublisher: got undefined; allowed: an object'],
+    [undefined, 'ReliablePublisher: got undefined; allowed: an object'],
     [{}, 'broker: got undefined; allowed: a broker, such as memory() or sqlite({ … })'],
     [{ broker: {} }, 'broker: got an object'],
-    [{ broker, brokr: 1 }, 'ReliablePublisher.brokr: got "unknown"; allowed: broker, topics'],
+    [
+      { broker, brokr: 1 },
+      'ReliablePublisher.brokr: got 1; allowed: no option of that name, only: broker, topics',
+    ],
     [{ broker, outbox: {} }, 'outbox: got an object; allowed: an outbox store'],
     [{ broker, divert: true }, 'divert: got true; allowed: false without an outbox'],
     [{ broker, outbox, divert: 'yes' }, 'divert: got "yes"; allowed: true, false'],
     [{ broker, deadlineMs: 0 }, 'deadlineMs: got 0; allowed: a whole number, 1 or more'],
     [{ broker, source: '' }, 'source: got ""; allowed: a text that is not empty'],
-    [{ broker, buffer: 5 }, 'options of buffer: got 5; allowed: an object'],
+    [{ broker, buffer: 5 }, 'buffer: got 5; allowed: an object'],
     [{ broker, buffer: { messages: 0 } }, 'buffer.messages: got 0; allowed: a whole number, 1'],
     [{ broker, buffer: { bytes: 1.5 } }, 'buffer.bytes: got 1.5'],
     [
@@ -49,18 +52,29 @@ describe('options of a publisher', () => {
       { broker, buffer: { waitMs: -1 } },
       'buffer.waitMs: got -1; allowed: a whole number, 0 or more',
     ],
-    [{ broker, buffer: { size: 1 } }, 'buffer.size: got "unknown"; allowed: messages, bytes'],
+    [
+      { broker, buffer: { size: 1 } },
+      'buffer.size: got 1; allowed: no option of that name, only: messages, bytes',
+    ],
     [{ broker, topology: 'auto' }, `topology: got "auto"; allowed: 'create', 'verify', 'none'`],
     [{ broker, topics: { 'a b': {} } }, 'topic name "a b": allowed are'],
-    [{ broker, topics: { a: null } }, 'topics.a: got null; allowed: an object with groups'],
+    [{ broker, topics: { a: null } }, 'topics.a: got null; allowed: an object'],
     [{ broker, topics: { a: { groups: 'x' } } }, 'topics.a.groups: got "x"; allowed: a list'],
     [{ broker, topics: { a: { groups: ['dead'] } } }, 'group name "dead": allowed are'],
     [{ broker, topics: { a: { partitions: 0 } } }, 'topics.a.partitions: got 0'],
     [{ broker, topics: { a: { retryLevelsMs: [0] } } }, 'topics.a.retryLevelsMs: got 0'],
-    [{ broker, topics: { a: { group: 'x' } } }, 'topics.a.group: got "unknown"'],
+    [{ broker, topics: { a: { group: 'x' } } }, 'topics.a.group: got "x"'],
     [{ broker, breaker: { resetMs: 0 } }, 'breaker.resetMs: got 0'],
     [{ broker, retry: { attempts: 0 } }, 'retry.attempts: got 0'],
     [{ broker, on: 'me' }, 'on: got "me"; allowed: a function'],
+    [{ broker, topics: null }, 'topics: got null; allowed: an object'],
+    [{ broker, breaker: null }, 'breaker: got null; allowed: an object'],
+    [{ broker, retry: null }, 'retry: got null; allowed: an object'],
+    [{ broker, logging: null }, 'logging: got null'],
+    [{ broker, clock: 5 }, 'clock: got 5; allowed: a Clock'],
+    [{ broker, random: {} }, 'random: got an object; allowed: a Random'],
+    [{ broker, crash: 5 }, 'crash: got 5; allowed: CrashPoints'],
+    [{ broker, outbox: 5 }, 'outbox: got 5; allowed: an outbox store'],
     [{ broker, traceparent: 'x' }, 'traceparent: got "x"; allowed: a function'],
     [
       { broker, logging: 'loud' },
@@ -88,7 +102,7 @@ describe('options of a relay', () => {
   })
 
   it.each<[unknown, string]>([
-    [null, 'options of OutboxRelay: got null; allowed: an object'],
+    [null, 'OutboxRelay: got null; allowed: an object'],
     [{ broker }, 'outbox: got undefined; allowed: an outbox store'],
     [{ outbox }, 'broker: got undefined; allowed: a broker'],
     [{ broker, outbox, inFlight: 0 }, 'inFlight: got 0'],
@@ -105,7 +119,7 @@ describe('options of a relay', () => {
       `onPoison: got "drop"; allowed: 'park-and-continue', 'block-key'`,
     ],
     [{ broker, outbox, sendTimeoutMs: 1 }, 'sendTimeoutMs: got 1'],
-    [{ broker, outbox, batch: 1 }, 'OutboxRelay.batch: got "unknown"'],
+    [{ broker, outbox, batch: 1 }, 'OutboxRelay.batch: got 1'],
   ])('refuses %o', (given, text) => {
     const call = (): unknown => resolveRelayOptions(given as RelayOptions<unknown>)
     expect(call).toThrow(HoldfastError)

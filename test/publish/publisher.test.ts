@@ -18,6 +18,45 @@ import { Notes, Orders, Stage } from './stage.ts'
 const confirming = { answer: () => CONFIRMED }
 const order = { customer: 'c-9', n: 1 }
 
+describe('open', () => {
+  const never = (): Promise<never> => new Promise(() => undefined)
+
+  it('does not wait longer for a broker that never answers than it was told to', async () => {
+    const stage = new Stage(confirming)
+    stage.broker.opening = never
+    const message = (open: Promise<void>): Promise<string> =>
+      open.then(
+        () => 'open',
+        (error: Error & { code?: string }) => `${error.code}: ${error.message}`,
+      )
+    const short = message(stage.publisher.open({ timeoutMs: 200 }))
+    const usual = message(stage.publisher.open())
+    await stage.clock.advance(200)
+    expect(await short).toBe('timeout: opening the publisher did not end within 200 ms')
+    await stage.clock.advance(29_800)
+    expect(await usual).toBe('timeout: opening the publisher did not end within 30000 ms')
+    expect(await stage.leakedTimers()).toBe(0)
+  })
+
+  it('opens in the background what did not open in time', async () => {
+    const stage = new Stage(confirming)
+    let isUp = false
+    stage.broker.opening = () =>
+      isUp ? Promise.resolve() : Promise.reject(new HoldfastError('unavailable', 'down'))
+    const opened = stage.publisher.open({ timeoutMs: 200 }).catch((error: unknown) => error)
+    await stage.clock.advance(200)
+    expect(await opened).toMatchObject({ code: 'timeout' })
+    isUp = true
+    await stage.clock.run(stage.publisher.open())
+    expect(await stage.leakedTimers()).toBe(0)
+  })
+
+  it('takes no time that is none', async () => {
+    const stage = new Stage(confirming)
+    await expect(stage.publisher.open({ timeoutMs: 0 })).rejects.toThrow(/open\.timeoutMs: got 0/)
+  })
+})
+
 describe('publish', () => {
   it('resolves with what was stored, and how', async () => {
     const at = { partition: 3, offset: '17' }
@@ -133,14 +172,15 @@ describe('publish', () => {
     expect(stage.broker.sends).toEqual([])
   })
 
-  it.each<[object, string]>([
+  it.each<[object | null, string]>([
     [{ deadlineMs: 0 }, 'publish.deadlineMs: got 0'],
     [{ deadlineMs: '1s' }, 'publish.deadlineMs: got "1s"'],
     [{ signal: {} }, 'publish.signal: got an object'],
-    [{ keey: 'x' }, 'publish.keey: got "unknown"'],
+    [{ keey: 'x' }, 'publish.keey: got "x"'],
+    [null, 'publish: got null; allowed: an object'],
   ])('refuses options %o', async (options, text) => {
     const stage = new Stage(confirming)
-    const call = stage.publisher.publish(Orders, order, options)
+    const call = stage.publisher.publish(Orders, order, options as object)
     await expect(call).rejects.toBeInstanceOf(OptionError)
     await expect(call).rejects.toThrow(text)
   })

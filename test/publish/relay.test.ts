@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 
 import { memory, memoryOutbox } from '../../adapters/memory/index.ts'
 import { CONFIRMED, type SendOutcome } from '../../src/contract/broker.ts'
-import { ClosedError, StorageError } from '../../src/contract/errors.ts'
+import { ClosedError, StorageError, type HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { LeaseGrant } from '../../src/contract/store.ts'
 import { constant } from '../../src/policy/backoff.ts'
@@ -275,6 +275,19 @@ describe('a message the broker refuses for good', () => {
     expect([stage.dead, stage.pending]).toEqual([[], 1])
   })
 
+  it.each(['unroutable', 'too-large', 'rejected', 'codec', 'schema'] as const)(
+    'is parked for the reason %s',
+    async (code) => {
+      const stage = new RelayStage()
+      await stage.append('a', 'b')
+      const answer = (one: Envelope): SendOutcome =>
+        nameOf(one) === 'a' ? refused(code, false) : CONFIRMED
+      await stage.relay({ answer, attempts: 2 })
+      await stage.clock.advance(10_000)
+      expect([stage.dead.map(({ name }) => name), stage.pending]).toEqual([['a'], 0])
+    },
+  )
+
   it('is parked in the end although the store fails at first', async () => {
     const stage = new RelayStage()
     await stage.append('a')
@@ -289,6 +302,48 @@ describe('a message the broker refuses for good', () => {
     await stage.clock.advance(5_000)
     expect(stage.dead.map(({ name }) => name)).toEqual(['a'])
     expect(rig.of('relay.error').map(({ step }) => step)).toEqual(['park', 'park'])
+  })
+})
+
+describe('a broker that can store nothing', () => {
+  const codes = [
+    'storage',
+    'storage-corrupt',
+    'storage-read-only',
+    'storage-full',
+    'topology',
+    'capability',
+    'destination-gone',
+    'unavailable',
+    'nacked',
+  ] as const
+
+  it.each(codes)('costs no message when it refuses with %s, and keeps no row', async (code) => {
+    const stage = new RelayStage()
+    await stage.append(...range(0, 20), ...range(0, 5, 'k'))
+    let isUp = false
+    const rig = await stage.relay({
+      answer: () => (isUp ? CONFIRMED : refused(code, false)),
+      attempts: 2,
+      inFlight: 10,
+    })
+    await stage.clock.advance(120_000)
+    expect([stage.pending, stage.dead]).toEqual([25, []])
+    isUp = true
+    await stage.clock.advance(60_000)
+    expect([stage.pending, stage.dead]).toEqual([0, []])
+    const ofKey = rig.sent.filter((name) => name.startsWith('k'))
+    expect([...new Set(ofKey)]).toEqual(range(0, 5, 'k'))
+  })
+
+  it('is told as an error of the relay, not for every row', async () => {
+    const stage = new RelayStage()
+    await stage.append(...range(0, 20))
+    const rig = await stage.relay({ answer: () => refused('storage-corrupt', false) })
+    await stage.clock.advance(25_000)
+    const told = rig.of('relay.error')
+    expect(told.map(({ step }) => step)).toEqual(['publish', 'publish', 'publish'])
+    expect((told[0]?.error as HoldfastError | undefined)?.code).toBe('storage-corrupt')
   })
 })
 
@@ -339,6 +394,31 @@ describe('looking for rows', () => {
     )
     await stage.clock.settle()
     expect([rig.sent, stage.clock.now()]).toEqual([['a'], before])
+  })
+
+  it('reads together what follows closely', async () => {
+    const stage = new RelayStage()
+    const rig = stage.idle(confirming)
+    const found: number[] = []
+    const { read } = rig.store
+    rig.store.read = async (...given) => {
+      const rows = await read.apply(rig.store, given)
+      if (rows.length > 0) found.push(rows.length)
+      return rows
+    }
+    await stage.clock.run(rig.relay.start())
+    await stage.clock.advance(10_000)
+    for (let n = 0; n < 40; n++) {
+      await stage.clock.run(
+        stage.database.transaction(async (tx) => {
+          await rig.store.append(tx, [outboxRow(envelope(`m${n}`))])
+        }),
+      )
+      await stage.clock.advance(0.25)
+    }
+    await stage.clock.advance(10)
+    expect(rig.sent).toHaveLength(40)
+    expect(found.length).toBeLessThanOrEqual(8)
   })
 
   it('finds what others append within the poll time', async () => {

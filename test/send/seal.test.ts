@@ -3,9 +3,9 @@ import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 
-import { CodecError, OptionError, SchemaError } from '../../src/contract/errors.ts'
+import { CodecError, HoldfastError, OptionError, SchemaError } from '../../src/contract/errors.ts'
 import { NO_HEADERS } from '../../src/contract/message.ts'
-import { topic } from '../../src/contract/topic.ts'
+import { topic, type Topic } from '../../src/contract/topic.ts'
 import { UuidSource } from '../../src/contract/uuid.ts'
 import { seal, type PublishOptions, type Sealing } from '../../src/send/seal.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -19,6 +19,11 @@ const plain = topic('notes')
 function bytes(text: string): Uint8Array {
   return Buffer.from(text)
 }
+
+function fails(): never {
+  throw new Error('bad day')
+}
+const standard = { version: 1, vendor: 'test' } as const
 
 describe('seal', () => {
   it('makes the envelope that travels', () => {
@@ -147,11 +152,21 @@ describe('seal', () => {
     [{ headers: 'a=b' }, 'publish.headers: got "a=b"'],
     [{ headers: { 'holdfast-attempt': '1' } }, 'publish.headers: got "holdfast-attempt"'],
     [{ headers: [['', '1']] }, 'publish.headers: got ""'],
+    [{ headers: [5] }, 'publish.headers: got 5; allowed: [name, value]'],
     [{ headers: { a: 1 } }, 'publish.headers.a: got 1'],
-    [{ hedaers: {} }, 'publish.hedaers: got "unknown"'],
+    [{ hedaers: {} }, 'publish.hedaers: got an object'],
   ])('refuses options %o', (options, text) => {
     const call = (): unknown => seal(plain, 1, options as PublishOptions, sealing)
     expect(call).toThrow(OptionError)
     expect(call).toThrow(text)
+  })
+
+  it.each<['key' | 'schema', Topic<number, unknown>]>([
+    ['key', topic('notes', { key: fails })],
+    ['schema', topic('notes', { schema: { '~standard': { ...standard, validate: fails } } })],
+  ])('says that the %s threw', (what, broken) => {
+    const call = (): unknown => seal(broken, 1, undefined, sealing)
+    expect(call).toThrow(HoldfastError)
+    expect(call).toThrow(`the ${what} of topic "notes" threw: bad day`)
   })
 })

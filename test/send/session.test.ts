@@ -127,6 +127,54 @@ describe('Session', () => {
     expect(rig.broker.provisioned).toHaveLength(2)
   })
 
+  it('asks again when an answer never comes, however many topics wait for one', async () => {
+    const rig = new Rig()
+    const events: HoldfastEvent[] = []
+    const session = rig.join(events)
+    let silent = 8
+    rig.broker.finding = () => (silent-- > 0 ? new Promise(() => undefined) : Promise.resolve([]))
+    const topics = Array.from({ length: 9 }, (_, n) => ({ ...orders, name: `orders-${n}` }))
+    await rig.clock.run(session.provision(topics, 'create'), 60_000)
+    expect(rig.broker.provisioned).toHaveLength(9 + 8)
+    expect(events).toContainEqual({
+      type: 'warning',
+      code: 'broker',
+      message:
+        'provisioning topic "orders-0" on broker scripted failed: provisioning topic "orders-0" did not end within 10000 ms',
+    })
+    expect(rig.clock.timers).toBe(0)
+  })
+
+  it('lets others be asked about while a topic waits for its next try', async () => {
+    const rig = new Rig()
+    const session = rig.join()
+    rig.broker.finding = ({ topics }) =>
+      topics[0]?.name === 'orders-8' ? Promise.resolve([]) : Promise.reject(new Error('not now'))
+    const topics = Array.from({ length: 8 }, (_, n) => ({ ...orders, name: `orders-${n}` }))
+    const waiting = session.provision(topics, 'create').catch((error: Error) => error)
+    await rig.clock.settle()
+    await rig.clock.run(session.provision([{ ...orders, name: 'orders-8' }], 'create'), 60_000)
+    await session.leave(rig.clock.now() + 1_000)
+    expect(await waiting).toBeInstanceOf(ClosedError)
+    expect(rig.clock.timers).toBe(0)
+  })
+
+  it('opens again when opening never ends, and waits for it no longer than it is wanted', async () => {
+    const rig = new Rig()
+    let silent = 2
+    rig.broker.opening = () => (silent-- > 0 ? new Promise(() => undefined) : Promise.resolve())
+    await rig.clock.run(rig.join().ready(), 120_000)
+    expect(rig.broker.opens).toBe(3)
+    const other = new Rig()
+    other.broker.opening = () => new Promise(() => undefined)
+    const session = other.join()
+    const ready = session.ready().catch((error: unknown) => error)
+    await other.clock.advance(50)
+    await session.leave(other.clock.now() + 1_000)
+    expect(await ready).toBeInstanceOf(ClosedError)
+    expect(other.clock.timers).toBe(0)
+  })
+
   it('tells state changes to all members, and to none that left', async () => {
     const rig = new Rig()
     const [heard, left]: [HoldfastEvent[], HoldfastEvent[]] = [[], []]

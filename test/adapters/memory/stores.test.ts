@@ -244,6 +244,46 @@ describe('the memory inbox', () => {
     expect(() => kept?.get('t', 'a')).toThrow(/has ended/)
   })
 
+  it('forgets while it is used what is older than its retention, and nothing that is kept', async () => {
+    const { clock, db } = await open()
+    const inbox = memoryInbox({ database: db, retentionMs: 3_600_000 })
+    const { signal } = new AbortController()
+    await clock.run(inbox.open({ clock, crash: noCrashes, emit: silent, signal }))
+    const take = (id: string) =>
+      clock.run(inbox.run([{ ...message, id }], 'each', async () => ['done']))
+    await take('old')
+    await clock.run(inbox.keep(message.consumer, ['dead']))
+    await clock.run(inbox.attempts.started(message.consumer, 'old'))
+    await clock.advance(3_500_000)
+    await take('young')
+    expect(db.rows('holdfast_inbox')).toHaveLength(3)
+    await clock.advance(200_000)
+    await take('new')
+    const left = db.rows('holdfast_inbox').map(([, one]) => (one as { id: string }).id)
+    expect(left).toEqual(['dead', 'young', 'new'])
+    expect(db.rows('holdfast_attempts')).toEqual([])
+    expect(() => memoryInbox({ retentionMs: 5 })).toThrow(/retentionMs: got 5/)
+    expect(clock.timers).toBe(0)
+  })
+
+  it('waits with what is to be kept for whoever handles a copy of it, and gives up by name', async () => {
+    const { clock, db, inbox } = await open(noCrashes, 200)
+    let finish: () => void = () => undefined
+    const working = new Promise<void>((resolve) => (finish = resolve))
+    const first = inbox.run([message], 'each', async () => {
+      await working
+      return ['done']
+    })
+    await clock.advance(10)
+    const busy = inbox.keep(message.consumer, [message.id])
+    await expect(clock.run(busy)).rejects.toMatchObject({ code: 'storage-busy' })
+    const keeping = inbox.keep(message.consumer, [message.id])
+    finish()
+    expect(await clock.run(first)).toEqual(['committed'])
+    await clock.run(keeping)
+    expect(db.rows('holdfast_inbox').map(([, one]) => one)).toMatchObject([{ kept: true }])
+  })
+
   it('commits outbox rows of the handler with its effect, or neither', async () => {
     const { clock, inbox, outbox } = await open()
     const run = (id: string, result: 'done' | 'failed') =>

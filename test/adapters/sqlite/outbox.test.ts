@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 import {
@@ -9,18 +10,20 @@ import {
   type SqliteOutboxOptions,
   type UserConnection,
 } from '../../../adapters/sqlite/index.ts'
+import type { Driver } from '../../../adapters/sqlite/driver.ts'
 import { outboxStatements } from '../../../adapters/sql/outbox.ts'
 import { dialect } from '../../../adapters/sqlite/dialect.ts'
 import type { CrashPoint } from '../../../src/contract/crash-points.ts'
 import type { Lease } from '../../../src/contract/store.ts'
 import { availableDrivers, scratch } from './scratch.ts'
-import { context, rejection, rowsFor, until } from './stage.ts'
+import { context, rejection, rowsFor, TOPIC, until } from './stage.ts'
 
 const folder = scratch()
 afterAll(() => folder.remove())
 let files = 0
 const NO_SKIP = { ids: [], keyHashes: [], topics: [] }
 type Outbox = ReturnType<typeof sqliteOutbox>
+const driver = (await availableDrivers())[0] as Driver
 
 const closing: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -45,6 +48,14 @@ async function leases(outbox: Outbox, owner = 'relay'): Promise<readonly Lease[]
 async function ids(outbox: Outbox): Promise<readonly string[]> {
   const rows = await outbox.read(await leases(outbox), 10_000, NO_SKIP)
   return rows.map(({ messageId }) => messageId)
+}
+
+/** SQLite refuses the row of that id, and only that statement. */
+function refuseRow(file: string, id: string): void {
+  const raw = driver.connect(file)
+  raw.exec(`CREATE TRIGGER no_${id} BEFORE INSERT ON holdfast_outbox WHEN NEW.message_id = '${id}'
+    BEGIN SELECT RAISE(ABORT, 'no ${id}'); END`)
+  raw.close()
 }
 
 describe.each(await availableDrivers())("the user's own connection of $name", (driver) => {
@@ -80,6 +91,17 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
     expect(await ids(outbox).catch(({ code }: { code: string }) => code)).toBe('storage-busy')
     connection.exec('COMMIT')
     expect(await ids(outbox)).toEqual(['a', 'b'])
+  })
+
+  it('holds all rows of an append or none, also when it is committed after an error', async () => {
+    refuseRow(file, 'b')
+    connection.exec('BEGIN IMMEDIATE')
+    await outbox.append(connection, rowsFor(['0']))
+    const error = await rejection(outbox.append(connection, rowsFor(['a', 'b', 'c'])))
+    expect(error.message).toMatch(/appending to the outbox.*no b/)
+    await outbox.append(connection, rowsFor(['d', 'e']))
+    connection.exec('COMMIT')
+    expect(await ids(outbox)).toEqual(['0', 'd', 'e'])
   })
 
   it('takes rows with it when it rolls back', async () => {
@@ -153,6 +175,43 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
 })
 
 describe('an outbox in a SQLite file', () => {
+  it('appends all rows or none, also when the error is caught and the rest committed', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    refuseRow(file, 'b')
+    await database.transaction(async (tx) => {
+      tx.run('CREATE TABLE own (x)')
+      await rejection(outbox.append(tx, rowsFor(['a', 'b', 'c'])))
+      tx.run('INSERT INTO own VALUES (1)')
+    })
+    expect(await ids(outbox)).toEqual([])
+    const own = await database.transaction((tx) => tx.all('SELECT x FROM own'))
+    expect(own).toEqual([{ x: 1 }])
+  })
+
+  it('commits nothing of a transaction that was lost in an append', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    await database.transaction((tx) => {
+      tx.run('CREATE TABLE own (x)')
+      const pages = Number(tx.get('PRAGMA page_count')?.['page_count'])
+      tx.get(`PRAGMA max_page_count = ${pages + 2}`)
+    })
+    const large = rowsFor(['a', 'b'], { key: 'k', body: new Uint8Array(100_000) })
+    const lost = database.transaction(async (tx) => {
+      tx.run('INSERT INTO own VALUES (1)')
+      expect((await rejection(outbox.append(tx, large))).code).toBe('storage-full')
+      expect(() => tx.run('INSERT INTO own VALUES (2)')).toThrow(/no room left/)
+    })
+    expect((await rejection(lost)).code).toBe('storage-full')
+    expect(await database.transaction((tx) => tx.all('SELECT x FROM own'))).toEqual([])
+    expect(await ids(outbox)).toEqual([])
+  })
+
   it('refuses a transaction on another file', async () => {
     const outbox = await outboxOn(folder.file(`outbox-${files++}.db`))
     const other = await openDatabase({ file: folder.file(`outbox-${files++}.db`) })
@@ -266,6 +325,29 @@ describe('an outbox in a SQLite file', () => {
     await rejection(outbox.park(held, rows, 'no'))
     failing = null
     expect(await outbox.stats()).toMatchObject({ pending: 1, dead: 0 })
+  })
+
+  it('gives a parked row back by the statements of its documentation', async () => {
+    const file = folder.file(`outbox-${files++}.db`)
+    const outbox = await outboxOn(file)
+    const database = await openDatabase({ file })
+    closing.push(() => database.close())
+    await outbox.appendAlone(rowsFor(['a', 'b']))
+    const held = await leases(outbox)
+    const [row] = await outbox.read(held, 1, NO_SKIP)
+    expect(await outbox.park(held, [row!], 'unroutable: no group')).toBe(1)
+    const page = readFileSync(new URL('../../../docs/adapters/sqlite.md', import.meta.url), 'utf8')
+    const statements = /```sql\n([^`]+)```/.exec(page)?.[1]?.split(';') ?? []
+    const [look = '', , insert = '', remove = ''] = statements
+    await database.transaction((tx) => {
+      expect(tx.all(look)).toMatchObject([{ id: 1, message_id: 'a', topic: TOPIC }])
+      tx.run(insert)
+      tx.run(remove)
+    })
+    expect(await outbox.stats()).toMatchObject({ pending: 2, dead: 0 })
+    expect(await ids(outbox)).toEqual(['b', 'a'])
+    const again = await outbox.read(held, 10, NO_SKIP)
+    expect(again[1]?.envelope).toEqual(row?.envelope)
   })
 
   it('reads by the primary key alone', async () => {

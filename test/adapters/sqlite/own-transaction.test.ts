@@ -7,6 +7,7 @@ import {
   sqliteInbox,
   sqliteOutbox,
   type SqliteDatabase,
+  type SqliteTransaction,
 } from '../../../adapters/sqlite/index.ts'
 import type { Broker } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
@@ -70,6 +71,49 @@ describe('inside a transaction on its own file', () => {
     )
     expect(ms).toBeLessThan(2_000)
     expect(await database.transaction(() => 'after')).toBe('after')
+  })
+
+  it(
+    'rolls back work that never settles, by name, and lets the others go on',
+    { timeout: 5_000 },
+    async () => {
+      await database.transaction((tx) => tx.run('CREATE TABLE notes (n)'))
+      let open!: SqliteTransaction
+      const hanging = database.transaction(
+        (tx) => {
+          open = tx
+          tx.run('INSERT INTO notes VALUES (1)')
+          return new Promise(() => undefined)
+        },
+        { timeoutMs: 100 },
+      )
+      const next = database.transaction((tx) => tx.all('SELECT n FROM notes'))
+      const error = await rejection(hanging)
+      expect(error.code).toBe('timeout')
+      expect(error.message).toMatch(
+        /^the work of transaction\(\) on .*, which is rolled back, did not end within 100 ms$/,
+      )
+      expect(await next).toEqual([])
+      expect(() => open.run('INSERT INTO notes VALUES (2)')).toThrow(/the transaction is over/)
+    },
+  )
+
+  it('closes although work never settles', async () => {
+    let begun = false
+    const never = (): Promise<never> => {
+      begun = true
+      return new Promise(() => undefined)
+    }
+    const hanging = rejection(database.transaction(never, { timeoutMs: 100 }))
+    await until(() => begun, 'the beginning of the transaction')
+    const [, ms] = await timed(database.close())
+    expect((await hanging).code).toBe('timeout')
+    expect(ms).toBeLessThan(5_000)
+  })
+
+  it('says which time is none', async () => {
+    const refused = database.transaction(() => 1, { timeoutMs: 0 })
+    expect((await rejection(refused)).message).toMatch(/transaction\.timeoutMs: got 0; allowed/)
   })
 
   it('refuses an inbox and appendAlone at once, by name', async () => {

@@ -166,6 +166,22 @@ describe('receiving from a SQLite file', () => {
     expect(first.deliveries.length + second.deliveries.length).toBeGreaterThanOrEqual(4)
   })
 
+  it('says so when it cannot receive, and goes on when it can again', async () => {
+    const around = context()
+    const failing = await openBroker({ file, pollMs: 5 }, around)
+    closing.push(() => failing.close(soon()))
+    const taker = await take(failing)
+    await send(failing.sender('publish'), envelopes(['before']))
+    await arrived(taker, 1)
+    outside.exec('ALTER TABLE holdfast_lease RENAME COLUMN handed_to TO elsewhere')
+    await send(failing.sender('publish'), envelopes(['a']))
+    const isTold = (): boolean =>
+      around.events.some((event) => event.type === 'warning' && event.code === 'sqlite.receiving')
+    await until(isTold, 'the warning')
+    outside.exec('ALTER TABLE holdfast_lease RENAME COLUMN elsewhere TO handed_to')
+    await until(() => taker.ids.includes('a'), 'the message')
+  })
+
   it('hands out nothing of a bucket that somebody else has by now', async () => {
     const unaware = await openBroker({ file, pollMs: 60_000, leaseMs: 60_000 })
     closing.push(() => unaware.close(soon()))

@@ -11,7 +11,20 @@ import {
 import { systemClock } from '../../../src/contract/clock.ts'
 import type { ClaimResult, InboxStore } from '../../../src/contract/store.ts'
 import { scratch } from './scratch.ts'
-import { context, envelopes, openBroker, rejection, rowsFor, send, soon, words } from './stage.ts'
+import {
+  context,
+  envelopes,
+  GROUP,
+  openBroker,
+  rejection,
+  rowsFor,
+  send,
+  soon,
+  take,
+  TOPIC,
+  until,
+  words,
+} from './stage.ts'
 
 const folder = scratch()
 let files = 0
@@ -103,6 +116,23 @@ describe('one writer per file', () => {
     })
     for (const sending of sends) expect(words(await sending)).toEqual(['confirmed'])
     expect(commits()).toBe(1)
+  })
+
+  it('lets acknowledgements ride on the COMMIT of others, but not for long', async () => {
+    const broker = await openBroker({ file })
+    closing.push(() => broker.close(soon()))
+    const taker = await take(broker)
+    await send(broker.sender('publish'), envelopes(['1', '2', '3'], { key: null }))
+    await until(() => taker.deliveries.length === 3, 'three deliveries')
+    const groupDestination = { kind: 'group', topic: TOPIC, group: GROUP, delayMs: 0 } as const
+    const commits = count('COMMIT')
+    taker.deliveries[0]?.ack()
+    taker.deliveries[1]?.ack()
+    await database.transaction((tx) => insert(tx, 1))
+    expect(commits()).toBe(1)
+    expect(await broker.inspect?.depth(groupDestination)).toBe(1)
+    taker.deliveries[2]?.ack()
+    await until(async () => (await broker.inspect?.depth(groupDestination)) === 0, 'the last one')
   })
 
   it('takes nobody else in while transactions are slow', async () => {

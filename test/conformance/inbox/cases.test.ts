@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   memoryDatabase,
   memoryInbox,
+  type MemoryInbox,
   type MemoryTransaction,
 } from '../../../adapters/memory/index.ts'
 import type { InboxStore } from '../../../src/contract/store.ts'
@@ -183,6 +184,17 @@ const broken: readonly (readonly [what: string, noticedBy: string, how: Break])[
     'prunes what is to be kept',
     'does not prune what is to be kept',
     () => ({ keep: () => Promise.resolve() }),
+  ],
+  [
+    'keeps only what it has handled',
+    'takes what is to be kept for handled',
+    (store) => ({
+      keep: (consumer, ids) => {
+        const { database } = store as MemoryInbox
+        const handled = ids.filter((id) => database.get('holdfast_inbox', `${consumer} ${id}`))
+        return store.keep(consumer, handled)
+      },
+    }),
   ],
   [
     'counts starts in this process only',

@@ -51,6 +51,27 @@ export const keepingCases: readonly Case<InboxHarness>[] = [
     assert.deepEqual(await desk.run(store, messages(['m2'], 'orders.mail')), ['committed'])
   }),
 
+  inboxCase('takes what is to be kept for handled, also what never was', [], async (desk) => {
+    const [store, other] = [await desk.store(), await desk.store()]
+    const failing = async (): Promise<readonly ['failed']> => ['failed']
+    assert.deepEqual(await desk.runWith(store, messages(['m1']), 'each', failing), ['failed'])
+    await store.keep(consumer, ['m1', 'm2'])
+    await store.keep(consumer, ['m1'])
+    for (const mode of ['each', 'batch'] as const) {
+      const late = messages(['m1', 'm2', `m3-${mode}`])
+      const results = ['duplicate', 'duplicate', 'committed'] as const
+      assert.deepEqual(await desk.run(other, late, mode), results)
+    }
+    assert.deepEqual(await desk.run(other, messages(['m1'], 'orders.mail')), ['committed'])
+    assert.deepEqual(await desk.effects(), ['m1', 'm3-batch', 'm3-each'])
+    let pruned = 0
+    await desk.eventually(
+      () => `${pruned} of 3 rows pruned`,
+      async () => (pruned += await store.prune(1, 100)) === 3,
+    )
+    assert.deepEqual(await desk.run(store, messages(['m1', 'm2'])), ['duplicate', 'duplicate'])
+  }),
+
   inboxCase('counts starts from 1, also over stores', [countsAttempts], async (desk) => {
     const [one, other] = [await desk.store(), await desk.store()]
     assert.equal(await one.attempts?.started(consumer, 'm1'), 1)
