@@ -55,6 +55,7 @@ export class Traffic {
   readonly #handled = new Set<string>()
   #confirmed = 0
   #deliveries = 0
+  // oxlint-disable-next-line no-unused-private-class-members -- read by the loop, which the rule does not see
   #isPublishing = true
   #workers: readonly Promise<void>[] = []
   #memory: NodeJS.Timeout | null = null
