@@ -17,7 +17,7 @@ export interface Endpoint {
 const DEFAULT_PORTS = { amqp: 5672, amqps: 5671 } as const
 
 /** Takes a URL of the resolved options apart; throws an `OptionError` for credentials that cannot be decoded. */
-export function endpointOf(url: string): Endpoint {
+function endpointOf(url: string): Endpoint {
   const parts = new URL(url)
   const protocol = parts.protocol === 'amqps:' ? 'amqps' : 'amqp'
   const hostname = parts.hostname.replace(/^\[|\]$/g, '')

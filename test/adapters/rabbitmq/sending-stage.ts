@@ -31,7 +31,7 @@ export interface Sending {
   readonly wires: readonly string[]
 }
 
-export const group = 'a'
+const group = 'a'
 const LIMIT_MS = 30_000
 
 /** Outcomes by message id; a second report of one is a breach. */
