@@ -9,18 +9,22 @@ import type { Journal } from './rig/journal.ts'
 
 const AGAIN_MS = 2
 
-/** Waits for its turn like everybody else, and counts how often it had to. */
-async function begin(connection: Connection, journal: Journal): Promise<void> {
+/** Waits for its turn like everybody else, also to commit, and returns how often it had to. */
+async function inTurn(connection: Connection, sql: string): Promise<number> {
   for (let busy = 0; ; busy++) {
     try {
-      connection.exec('BEGIN IMMEDIATE')
-      if (busy > 0) journal.write('lib_metric', 'ok', { name: 'busy', value: busy })
-      return
+      connection.exec(sql)
+      return busy
     } catch (error) {
       if (troubleOf(error) !== 'busy') throw error
       await wait(AGAIN_MS)
     }
   }
+}
+
+async function begin(connection: Connection, journal: Journal): Promise<void> {
+  const busy = await inTurn(connection, 'BEGIN IMMEDIATE')
+  if (busy > 0) journal.write('lib_metric', 'ok', { name: 'busy', value: busy })
 }
 
 async function lock({ task, journal, stop }: Duty<'lock'>): Promise<void> {
@@ -32,7 +36,7 @@ async function lock({ task, journal, stop }: Duty<'lock'>): Promise<void> {
     await begin(connection, journal)
     journal.write('fault_start', 'ok', { name: 'lock' })
     await wait(least + draw() * (most - least))
-    connection.exec('COMMIT')
+    await inTurn(connection, 'COMMIT')
     journal.write('fault_stop', 'ok', { name: 'lock' })
     await wait(pauseMs)
   }

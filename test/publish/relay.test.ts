@@ -622,13 +622,15 @@ describe('drain', () => {
 
   it('gives back what it is granted while it stops', async () => {
     const stage = new RelayStage()
-    const rig = stage.idle(confirming)
+    const rig = stage.idle({ ...confirming, leaseMs: 3_000 })
     const { lease } = rig.store
+    // Longer than a call is waited for.
     rig.store.lease = (...given) =>
       new Promise((resolve) => {
-        stage.clock.after(500, () => resolve(lease.apply(rig.store, given)))
+        stage.clock.after(1_500, () => resolve(lease.apply(rig.store, given)))
       })
     await stage.clock.run(rig.relay.start())
+    await stage.clock.advance(1_200)
     await stage.clock.run(rig.relay.drain())
     const next = await stage.relay(confirming)
     await stage.clock.advance(100)
