@@ -326,7 +326,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       retry,
       breaker,
       bounds: buffer,
-      prepare: (topic) => this.#topics.prepare(topic, this.#session),
+      prepare: (topic, first) => this.#topics.prepare(topic, first, this.#session),
       diversion: this.#diversion,
     })
   }

@@ -209,7 +209,7 @@ export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
       emit: this.#emitter.emit,
       deadlineMs: sendTimeoutMs,
       breaker,
-      prepare: (topic) => declared.prepare(topic, this.#session),
+      prepare: (topic, first) => declared.prepare(topic, first, this.#session),
       // A row given up is read again before its followers, so none of them may go before it.
       followers: 'refuse',
       handedOver: (last) => {
