@@ -48,8 +48,9 @@ export class DeclaredTopics {
     const ordering = this.#orderings.get(name)
     if (ordering !== undefined) checkOrdering(name, ordering, capabilities)
     const settings = this.#settings.get(name)
-    if (this.#mode === 'none' || settings?.groups === undefined) return
-    await session.provision([topologyOf(name, ordering ?? orderingOf(first), settings)], this.#mode)
+    if (settings === undefined) return
+    const mode = settings.groups === undefined ? 'none' : this.#mode
+    await session.provision([topologyOf(name, ordering ?? orderingOf(first), settings)], mode)
   }
 }
 
