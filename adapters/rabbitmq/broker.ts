@@ -10,12 +10,14 @@ import type {
   Subscription,
 } from '../../src/contract/broker.ts'
 import type { Capabilities } from '../../src/contract/capabilities.ts'
-import { ClosedError } from '../../src/contract/errors.ts'
+import { ClosedError, HoldfastError } from '../../src/contract/errors.ts'
 import type { Finding, Topology } from '../../src/contract/topology.ts'
 import { audit } from './audit.ts'
+import { conflictOf } from './found.ts'
 import { RabbitmqInspector } from './inspector.ts'
 import { Opened } from './opened.ts'
 import { resolveOptions, type RabbitmqOptions, type Resolved } from './options.ts'
+import { findPartitions } from './partitions-of.ts'
 import { RabbitmqReceiver } from './receiver.ts'
 import { RabbitmqSender } from './sender.ts'
 import { checkSubscription } from './subscription.ts'
@@ -77,6 +79,16 @@ class RabbitmqBroker implements Broker {
     return findings
   }
 
+  assume({ topics }: Topology): void {
+    const table = this.#here().topics
+    for (const topic of topics) {
+      // Who names no number of partitions says nothing of them.
+      const conflict = conflictOf(table.of(topic.name), { ...topic, groups: [] })
+      if (conflict !== null) throw contradicts(conflict)
+      table.keep(topic.name).tell(topic)
+    }
+  }
+
   async audit(topology: Topology): Promise<readonly Finding[]> {
     const { operations, management, topics, version } = this.#here()
     return audit(topology, { operations, management, topics, version, options: this.#options })
@@ -103,6 +115,7 @@ class RabbitmqBroker implements Broker {
 
   async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {
     const opened = this.#here()
+    await findPartitions(subscription, opened)
     await checkSubscription(subscription, opened, this.#options)
     const { connector, topics, context, health, healthOf } = opened
     const name = `group "${subscription.group}" ${++this.#named}`
@@ -191,6 +204,11 @@ class RabbitmqBroker implements Broker {
     this.#state = state
     for (const listener of this.#listeners) listener(state)
   }
+}
+
+function contradicts({ subject, message, declared, found }: Finding): HoldfastError {
+  const text = `topic "${subject}": ${message}: ${declared} and ${found}`
+  return new HoldfastError('topology', text, { topic: subject })
 }
 
 /** Tells when somebody closed it, so that its wire counts no more in the broker's state. */

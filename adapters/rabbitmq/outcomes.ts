@@ -44,14 +44,26 @@ export function connectionLost(cause: HoldfastError): SendOutcome {
   return { status: 'unknown', error: new OutcomeUnknownError('connection-lost', text, { cause }) }
 }
 
-/** For what the broker returned: it is in no queue. */
-export function unroutable(exchange: string, routingKey: string, id: unknown): SendOutcome {
+/** For what the broker returned: it is in no queue. `unknownTopic`: one of whose partitions nobody told this process. */
+export function unroutable(
+  exchange: string,
+  routingKey: string,
+  id: unknown,
+  unknownTopic: string | null,
+): SendOutcome {
   const where =
     exchange === ''
       ? `there is no queue "${routingKey}"`
       : `no queue is bound to exchange "${exchange}" for routing key "${routingKey}"`
-  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic`
-  const facts = typeof id === 'string' ? { messageId: id } : {}
+  const partitions =
+    unknownTopic === null
+      ? ''
+      : `; if the topic has partitions, say how many in topics.${unknownTopic}.partitions: this process was not told`
+  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic${partitions}`
+  const facts = {
+    ...(typeof id === 'string' && { messageId: id }),
+    ...(unknownTopic !== null && { topic: unknownTopic }),
+  }
   return { status: 'refused', error: new UnroutableError(text, facts) }
 }
 

@@ -153,16 +153,36 @@ export class PublishChannel {
   /** Comes before the confirm of the same message, which then means nothing. */
   #returned({ fields, properties }: Message): void {
     const { exchange, routingKey } = fields
-    const outcome = unroutable(exchange, routingKey, properties.messageId as unknown)
+    const id: unknown = properties.messageId
     const mark: unknown = properties.headers?.[RETURN_MARK]
-    if (typeof mark === 'string') return this.#confirms.insteadOf(Number(mark), outcome)
-    const meant = this.#confirms.withId(properties.messageId).filter(({ call, index }) => {
-      const { topics } = this.#options
-      return mayHaveGoneTo(call.batch[index] as Envelope, exchange, routingKey, topics)
-    })
+    const meant =
+      typeof mark === 'string'
+        ? this.#confirms.withTag(Number(mark))
+        : this.#meant(id, exchange, routingKey)
+    const [first] = meant
+    if (first === undefined) return
     // One id in flight more than once to one place: which of them came back is not said.
-    const instead = meant.length > 1 ? ONE_OF_SEVERAL : outcome
+    const instead =
+      meant.length > 1
+        ? ONE_OF_SEVERAL
+        : unroutable(exchange, routingKey, id, this.#unknownTopicOf(first))
     for (const { tag } of meant) this.#confirms.insteadOf(tag, instead)
+  }
+
+  /** `null` when it went elsewhere, or to a topic of which this process knows. */
+  #unknownTopicOf({ call, index }: InFlight): string | null {
+    const { to } = call.batch[index] as Envelope
+    return to.kind === 'topic' && !this.#options.topics.of(to.topic).isKnown ? to.topic : null
+  }
+
+  /** Those with the id that went there; all with the id when it is not known any more where that was. */
+  #meant(id: unknown, exchange: string, routingKey: string): readonly InFlight[] {
+    const { topics } = this.#options
+    const sameId = this.#confirms.withId(id)
+    const there = sameId.filter(({ call, index }) =>
+      mayHaveGoneTo(call.batch[index] as Envelope, exchange, routingKey, topics),
+    )
+    return there.length > 0 ? there : sameId
   }
 
   #killed(error: Error): void {

@@ -133,6 +133,17 @@ describe('messages that reach no queue', () => {
     expect(words).toEqual(['confirmed', 'refused unroutable'])
   })
 
+  it('are refused also when the way to their topic became another one meanwhile', async () => {
+    const lonely = `${await stage.topic()}-lonely`
+    await stage.operate((channel) => channel.assertExchange(lonely, 'topic', { durable: true }))
+    const sending = stage.sending()
+    expect(await outcomeOf(sending, envelope(lonely, 'warm'))).toBe('refused unroutable')
+    stage.send(sending, [envelope(lonely, 'keyed', { key: Buffer.from('k') })])
+    stage.topics.keep(lonely).settle(3)
+    await stage.settled(sending)
+    expect(inWords(sending.reports.outcomes.get('keyed'))).toBe('refused unroutable')
+  })
+
   it('say so for a queue that is missing, on the way to one group', async () => {
     const topic = await stage.topic()
     const sending = stage.sending()
