@@ -60,7 +60,8 @@ export class RabbitmqDelivery implements Delivery {
 
 /** A delivery of a queue that delays retries itself: how long is the queue's business. */
 export class RetryableDelivery extends RabbitmqDelivery {
-  retry(_delayMs: number): void {
+  retry(_delayMs: number): boolean {
     this.settler.settle(this, 'retry')
+    return true
   }
 }

@@ -139,8 +139,12 @@ export interface Delivery {
   ack(): void
   /** Giving up only (shutdown, revoking, hold limit while paused); never for breaker-open or busy: those stay in the lane. Does not count as an attempt. */
   release(): void
-  /** Only where `capabilities.retryDelay` is 'native'. Redelivers after at least `delayMs`, with the attempt count one higher. */
-  retry?(delayMs: number): void
+  /**
+   * Only where `capabilities.retryDelay` is 'native'. Redelivers after at least `delayMs`, with the
+   * attempt count one higher. false: the broker would be earlier, and nothing was done; then it can
+   * be sent to `{ kind: 'group', delayMs }`, as where there are levels.
+   */
+  retry?(delayMs: number): boolean
   /** Lease brokers: keep it ours for that much longer. */
   extend?(ms: number): void
 }

@@ -335,7 +335,7 @@ const broken: readonly (readonly [
   [
     'delivers a retry early',
     'never delivers a retry early',
-    deliveries((one) => ({ retry: (ms) => one.retry?.(ms / 2) })),
+    deliveries((one) => ({ retry: (ms) => one.retry?.(ms / 2) ?? false })),
   ],
   ['does not count retries', 'counts attempts from 1', deliveries(() => ({ attempt: 1 }))],
   [
