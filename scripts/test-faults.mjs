@@ -8,12 +8,16 @@
  * The budget bounds what is started: a file that has begun is given ten minutes to end, then it is
  * stopped and counts as failed. What was not started is named, and is neither passed nor failed.
  * `--report FOLDER` writes one report of vitest per file there.
+ *
+ * One of them looks at system calls with strace, which is installed here where that is allowed.
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+
+import { installCommand, installPackages, mayInstall } from './debian-packages.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const graceMs = 600_000
@@ -93,6 +97,19 @@ function run(file, report, giveUpAt) {
   })
 }
 
+/** Without it that test fails, since it could not look; the others do not need it. */
+function ensureStrace(files) {
+  if (!files.some((file) => file.includes('fsync-order'))) return
+  if (spawnSync('strace', ['-V'], { stdio: 'ignore' }).status === 0) return
+  const say = (text) => console.error(`fault tests: ${text}`)
+  try {
+    if (mayInstall()) installPackages(['strace'], say)
+    else say(`strace is missing: as root on Debian, run '${installCommand(['strace'])}'`)
+  } catch (error) {
+    say(error.message)
+  }
+}
+
 function reportFile(folder, file) {
   if (folder === undefined) return undefined
   mkdirSync(folder, { recursive: true })
@@ -106,6 +123,7 @@ async function main() {
     seed,
   )
   console.log(`fault tests of seed ${seed}: node scripts/test-faults.mjs --seed ${seed}`)
+  ensureStrace(files)
   const end = Date.now() + budgetMs
   const results = new Map(files.map((file) => [file, 'left out: the time was used up']))
   for (const file of files) {
