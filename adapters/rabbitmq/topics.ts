@@ -35,6 +35,8 @@ export interface TopicPlan {
   /** Exchange of the level that is the delay or the next one above. */
   retry(group: string, delayMs: number): { readonly exchange: string; readonly levelMs: number }
   dead(group: string): string
+  /** Holds no messages: those who share the group's partitions consume it to be counted; see `Members`. */
+  members(group: string): string
   /** Set while a binding is known to be missing: publishes to the topic are refused with it. */
   readonly unbound: UnroutableError | null
 }
@@ -198,6 +200,10 @@ export class Plan implements TopicPlan {
 
   dead(group: string): string {
     return this.names.dead(group)
+  }
+
+  members(group: string): string {
+    return this.names.members(group)
   }
 
   #queuesOf(group: string): readonly string[] {

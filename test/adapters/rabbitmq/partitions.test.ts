@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
+import { sleep, systemClock } from '../../../src/contract/clock.ts'
 import { startNode, type OwnNode } from '../../brokers/rabbitmq.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
 import type { Listener, Received } from '../../conformance/broker/listener.ts'
@@ -16,6 +17,10 @@ function dealt(keys: number, each: number, first = 0): readonly string[] {
 }
 
 const keyOf = (body: string): string => body.split(':')[0]!
+const isDealt = (body: string): boolean => /^k\d+:\d+$/.test(body)
+
+/** Lets some time pass in which something must not happen. */
+const pause = (ms: number): Promise<void> => sleep(systemClock, ms)
 
 /** Fails when the first deliveries of a key, over all listeners, are not 0, 1, 2, … */
 function expectKeyOrder(bodies: readonly string[]): void {
@@ -106,29 +111,98 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     return sums
   }
 
+  /** Resolves when no member has more queues than that. */
+  async function shared(topic: string, members: readonly Receiving[], most: number): Promise<void> {
+    let found: ReadonlyMap<Receiving, number> = new Map()
+    await stage.eventually(
+      () => `shares are ${members.map((one) => found.get(one) ?? 0).join(', ')}`,
+      async () => {
+        found = counts(await holders(topic, members))
+        return members.every((one) => (found.get(one) ?? 0) <= most)
+      },
+    )
+  }
+
+  const moves = (...members: readonly Receiving[]): number =>
+    members.reduce((sum, { listener }) => sum + listener.lostSources.length, 0)
+
   it('spread over those who consume, and move with them, without a coordinator', async () => {
     const topic = await stage.topic({ partitions: 24, singleActive: true })
     const setup = { ordering: 'key', onReceived: ack } as const
     const first = await stage.receive(topic, setup)
     expect(counts(await holders(topic, [first])).get(first)).toBe(24)
-    const others = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
-    const three = await holders(topic, [first, ...others])
-    for (const member of [first, ...others]) {
-      expect(counts(three).get(member), 'a share of 24').toBeGreaterThanOrEqual(2)
+    const others = [await stage.receive(topic, setup), await stage.receive(topic, setup)] as const
+    await shared(topic, [first, ...others], 8)
+    await others[0].receiver.close(stage.deadline())
+    await shared(topic, [first, others[1]], 12)
+    expect(first.events.filter(({ type }) => type === 'warning')).toEqual([])
+  })
+
+  it('stay where they are when nobody has more than its share', async () => {
+    const topic = await stage.topic({ partitions: 7, singleActive: true })
+    const setup = { ordering: 'key', onReceived: ack } as const
+    const members = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
+    await shared(topic, members, 4)
+    const before = await holders(topic, members)
+    const movesBefore = moves(...members)
+    for (let look = 0; look < 40; look++) {
+      expect(await holders(topic, members)).toEqual(before)
+      await pause(50)
     }
-    await others[0]!.receiver.close(stage.deadline())
-    const two = await holders(topic, [first, others[1]!])
-    for (const [queue, member] of three) {
-      if (member !== others[0]) expect(two.get(queue), `${queue} stays`).toBe(member)
+    expect(moves(...members)).toBe(movesBefore)
+    expect(movesBefore).toBeLessThanOrEqual(7)
+  })
+
+  it('stay with one who is alone, whoever else reads them without taking part', async () => {
+    const topic = await stage.topic({ partitions: 6, singleActive: true })
+    const alone = await stage.receive(topic, { ordering: 'key', onReceived: ack })
+    const { got, stop } = await stage.foreign(topic)
+    for (let look = 0; look < 20; look++) {
+      expect(counts(await holders(topic, [alone])).get(alone)).toBe(6)
+      await pause(50)
+    }
+    expect(moves(alone)).toBe(0)
+    expect(got).toEqual([])
+    await stop()
+  })
+
+  it('are consumed where nobody may count the members, by whoever came first', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const end = await stage.forbid({ configure: '^$' })
+    try {
+      const setup = { ordering: 'key', onReceived: ack } as const
+      const first = await stage.receive(topic, setup)
+      const second = await stage.receive(topic, setup)
+      await stage.publish(topic, dealt(20, 2), { key: keyOf })
+      await stage.eventually(
+        () => `${first.listener.received.length} of 40 arrived`,
+        () => first.listener.received.length === 40,
+      )
+      await stage.eventually(
+        () => 'nobody was told',
+        () => first.events.some((event) => event.type === 'warning'),
+      )
+      expect(first.events.filter(({ type }) => type === 'warning')).toMatchObject([
+        { code: 'rabbitmq.members', message: expect.stringMatching(/:members".*ACCESS_REFUSED/) },
+      ])
+      expect(second.listener.received).toEqual([])
+      expect([...first.listener.lostSources, ...second.listener.lostSources]).toEqual([])
+    } finally {
+      await end()
     }
   })
 
   it('hand a queue over only when its old holder has settled', async () => {
     const topic = await stage.topic({ partitions: 24, singleActive: true })
     const setup = { ordering: 'key', maxHeld: { messages: 240 } } as const
-    const old = await stage.receive(topic, setup)
-    const bodies = dealt(40, 1)
-    await stage.publish(topic, bodies, { key: keyOf })
+    let settles = false
+    const old = await stage.receive(topic, {
+      ...setup,
+      onReceived: (received, listener) => {
+        if (settles) listener.ack(received)
+      },
+    })
+    await stage.publish(topic, dealt(40, 1), { key: keyOf })
     await stage.eventually(
       () => `${old.listener.received.length} of 40 arrived`,
       () => old.listener.received.length === 40,
@@ -140,19 +214,35 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     for (const { delivery } of young.listener.received) {
       expect(held, 'a queue with unsettled deliveries moved').not.toContain(delivery.source.name)
     }
-    while (old.listener.held.size > 0) {
-      for (const one of old.listener.held) old.listener.ack(one)
-      await quiet(() => old.listener.received.length)
-    }
+    settles = true
+    for (const one of old.listener.held) old.listener.ack(one)
+    await shared(topic, [old, young], 12)
+    const bodies = [...old.listener.bodies, ...young.listener.bodies].filter(isDealt)
+    expect(new Set(bodies).size).toBe(80)
+    expectKeyOrder(bodies)
+  })
+
+  it('go on at another in order although the old one could not begin all it got', async () => {
+    const topic = await stage.topic({ partitions: 2, singleActive: true })
+    const bodies: string[] = []
+    // One at a time: what else came waits inside the adapter.
+    const slow = { ...noting(bodies), maxHeld: { messages: 100, bytes: 1 } }
+    const old = await stage.receive(topic, slow)
+    const publishing = stage.publish(topic, dealt(20, 100), { key: keyOf })
     await stage.eventually(
-      () => `${old.listener.received.length} + ${young.listener.received.length} of 80`,
-      () => {
-        for (const one of old.listener.held) old.listener.ack(one)
-        return old.listener.received.length + young.listener.received.length === 80
-      },
+      () => 'nothing arrived',
+      () => bodies.length > 20,
     )
-    expect(young.listener.received.length, 'nothing moved at all').toBeGreaterThan(0)
-    expectKeyOrder([...old.listener.bodies, ...young.listener.bodies])
+    const young = await stage.receive(topic, slow)
+    await publishing
+    await stage.eventually(
+      () => `${new Set(bodies).size} of 2000 arrived`,
+      () => new Set(bodies).size === 2_000,
+    )
+    expectKeyOrder(bodies)
+    expect(young.listener.received.length, 'nothing moved').toBeGreaterThan(0)
+    expect(moves(old), 'nothing moved').toBeGreaterThan(0)
+    expect(bodies.length, 'what was settled came again').toBe(2_000)
   })
 
   it('keep the order of each key while consumers come, close and are cut off', async () => {
@@ -160,50 +250,83 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     const bodies: string[] = []
     const setup = noting(bodies)
     const load = new Load(stage, topic)
-    let current = await stage.receive(topic, setup)
-    for (let turn = 0; turn < 6; turn++) {
+    const members = [await stage.receive(topic, setup)]
+    for (let turn = 0; turn < 9; turn++) {
       const publishing = load.more()
-      const next = await stage.receive(topic, setup)
-      if (turn % 2 === 0) await current.receiver.close(stage.deadline())
-      else {
-        await settled(topic)
-        await stage.cutOff(current)
+      members.push(await stage.receive(topic, setup))
+      if (turn % 3 > 0) {
+        const leaving = members.shift()!
+        if (turn % 3 === 1) await leaving.receiver.close(stage.deadline())
+        else await stage.cutOff(leaving)
       }
       await publishing
-      current = next
     }
     await stage.eventually(
       () => `${new Set(bodies).size} of ${load.sent} arrived`,
       () => new Set(bodies).size === load.sent,
     )
     expectKeyOrder(bodies)
+    await shared(topic, members, 2)
   })
 
-  // A consumer of 4.3 that dies while another waits to take over from it stays registered, and the queue
-  // goes on delivering to it; the timeout of its deliveries is what ends that.
-  it('lose nothing when their holder is cut off in the middle of a hand-over', async () => {
-    const topic = await stage.topic({ partitions: 6, singleActive: true })
-    const bodies: string[] = []
-    const setup = { ...noting(bodies), options: { consumerTimeoutMs: 4_000 } }
-    const load = new Load(stage, topic)
-    let current = await stage.receive(topic, setup)
-    for (let turn = 0; turn < 4; turn++) {
-      const publishing = load.more()
-      const next = await stage.receive(topic, setup)
-      await stage.cutOff(current)
-      await publishing
-      current = next
+  /** Two of them, and all queues with the first, which holds one delivery of each and is giving one up. */
+  async function inHandOver(topic: string): Promise<readonly [Receiving, Receiving]> {
+    const pace = { everyMs: [50, 150], handOverMs: 30_000, restMs: 1_000 } as const
+    const queues = stage.queues(topic)
+    const old = await stage.receive(topic, { ordering: 'key', pace })
+    const each = async (n: number): Promise<void> => {
+      for (const queue of queues) stage.channel.sendToQueue(queue, Buffer.from(`${queue}:${n}`))
+      await stage.channel.waitForConfirms()
     }
-    // Traffic goes on: the broker looks for timed-out deliveries only when something moves.
+    await each(0)
     await stage.eventually(
-      () => `${new Set(bodies).size} of ${load.sent} arrived`,
-      async () => {
-        if (new Set(bodies).size === load.sent) return true
-        await load.more()
-        return false
-      },
-      60_000,
+      () => `${old.listener.received.length} of ${queues.length} arrived`,
+      () => old.listener.received.length === queues.length,
     )
+    const young = await stage.receive(topic, { ordering: 'key', pace, onReceived: ack })
+    let n = 0
+    await stage.eventually(
+      () => 'no hand-over began',
+      async () => {
+        await each(++n)
+        await pause(50)
+        // The queue that is to go delivers nothing more.
+        const last = new Map(old.listener.bodies.map((body) => [keyOf(body), body]))
+        return queues.some((queue) => Number(last.get(queue)!.split(':')[1]) < n - 2)
+      },
+    )
+    expect(young.listener.received).toEqual([])
+    return [old, young]
+  }
+
+  it('go to the next in order when their holder dies in the middle of a hand-over', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const [old, young] = await inHandOver(topic)
+    await stage.cutOff(old)
+    const sent = new Set(old.listener.bodies)
+    await stage.eventually(
+      () => `${young.listener.received.length} of ${sent.size} came to the other`,
+      () => new Set(young.listener.bodies).size >= sent.size,
+    )
+    for (const body of sent) expect(young.listener.bodies).toContain(body)
+    expectKeyOrder([...old.listener.bodies, ...young.listener.bodies])
+  })
+
+  it('stay with their holder when the next one dies in the middle of a hand-over', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const [old, young] = await inHandOver(topic)
+    await stage.cutOff(young)
+    for (const one of old.listener.held) old.listener.ack(one)
+    const before = old.listener.received.length
+    await stage.publish(topic, dealt(40, 2), { key: keyOf })
+    await stage.eventually(
+      () => `${old.listener.received.length - before} came`,
+      () => {
+        for (const one of old.listener.held) old.listener.ack(one)
+        return old.listener.bodies.filter(isDealt).length === 80
+      },
+    )
+    expectKeyOrder(old.listener.bodies)
   })
 
   it('go to another in order when their holder closes with messages it had not begun', async () => {
@@ -258,22 +381,6 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
       () => paused.listener.received.length === 10,
     )
   })
-
-  /** Resolves when every queue is with the consumer of the highest priority: no hand-over is going on. */
-  async function settled(topic: string): Promise<void> {
-    const queues = stage.queues(topic)
-    await stage.eventually(
-      () => 'hand-overs do not end',
-      async () => {
-        const consumers = (await stage.consumers()).filter(({ queue }) => queues.includes(queue))
-        return queues.every((queue) => {
-          const of = consumers.filter((one) => one.queue === queue)
-          const highest = Math.max(...of.map(({ priority }) => priority))
-          return of.some(({ priority, isActive }) => isActive && priority === highest)
-        })
-      },
-    )
-  }
 
   /** Resolves when the count has stood still for a while. */
   async function quiet(count: () => number): Promise<void> {
