@@ -8,7 +8,7 @@ import type { Wire } from './wire.ts'
 /** One queue's consumer, as far as it can be moved. */
 export interface Movable {
   readonly channel: Pick<ConsumerChannel, 'isActive' | 'held' | 'handed' | 'becomeActive'> | null
-  handOver(deadline: Deadline): Promise<boolean>
+  handOver(deadline: Deadline): Promise<void>
 }
 
 /** What sharing the queues of one topic with others needs. */
@@ -27,13 +27,13 @@ export interface BalanceOptions {
 export interface BalancePace {
   /** From one look to the next, at random in between. */
   readonly everyMs: readonly [least: number, most: number]
-  /** How long a queue waits for what was handed over to be settled, before it stays. */
+  /** How long a queue waits at most for those who have deliveries of it to finish. */
   readonly handOverMs: number
-  /** So long a queue that left or would not leave is left alone: it may come back if nobody else waits for it. */
+  /** So long a queue that left stays: it comes back when nobody else waits for it. */
   readonly restMs: number
 }
 
-const PACE: BalancePace = { everyMs: [2_000, 5_000], handOverMs: 20_000, restMs: 60_000 }
+const PACE: BalancePace = { everyMs: [1_000, 3_000], handOverMs: 60_000, restMs: 60_000 }
 
 /**
  * Spreads the queues of one topic over the receivers that read them. Each consumes all of them, and each

@@ -23,7 +23,10 @@ type State =
 export class ChannelEnding {
   readonly #parts: ChannelParts
   readonly #told: () => void
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>
   #unhear: () => void = () => undefined
+  #resolveEnded: () => void = () => undefined
   #state: State = { is: 'open' }
   #leaving: Promise<void> | null = null
   /** Settles that may be lost with it; known when it has ended. */
@@ -33,6 +36,7 @@ export class ChannelEnding {
   constructor(parts: ChannelParts, told: () => void) {
     this.#parts = parts
     this.#told = told
+    this.ended = new Promise((resolve) => void (this.#resolveEnded = resolve))
     this.#unhear = parts.wire.onClose((error) => this.over('wire', error.message))
   }
 
@@ -164,6 +168,7 @@ export class ChannelEnding {
     this.#missed = this.unconfirmed
     this.#state = { is: 'ended', end: { by, error: this.#error(why) } }
     this.#unhear()
+    this.#resolveEnded()
   }
 
   #tell(): void {

@@ -35,10 +35,7 @@ export class ConsumerChannel implements Settler {
   private constructor(parts: ChannelParts) {
     this.source = parts.source
     this.#parts = parts
-    this.#ending = new ChannelEnding(parts, () => {
-      this.#handOver.nothingHeld()
-      parts.share.over(this)
-    })
+    this.#ending = new ChannelEnding(parts, () => parts.share.over(this))
     this.#handOver = new HandOver(parts, this.#ending)
     hearChannel(parts.channel, {
       message: (message) => this.#came(message),
@@ -128,7 +125,7 @@ export class ConsumerChannel implements Settler {
   look(): void {
     const { share, settles, resting } = this.#parts
     if (!this.#ending.isOpen || this.#ending.isLeaving) return
-    if (settles.kept > 0 || this.#handOver.isGoing) return
+    if (settles.kept > 0 || this.#handOver.hasBegun) return
     if (this.#paused || !share.hands()) return this.#turn(false)
     const batch = this.#nextBatch()
     if (batch.length > 0) share.sink.deliver(this.source, batch)
@@ -177,12 +174,7 @@ export class ConsumerChannel implements Settler {
     if (how === 'release' && share.isSingleActive) settles.keep()
     else settles.add(delivery)
     share.room.give(delivery.bytes)
-    if (settles.held === 0) this.#nothingHeld()
-  }
-
-  #nothingHeld(): void {
-    this.#handOver.nothingHeld()
-    if (this.#parts.settles.kept > 0) void this.#ending.leave()
+    if (settles.kept > 0 && settles.held === 0) void this.#ending.leave()
   }
 
   /** Resolves when every settle made before is at the broker. Rejects when that cannot be known. */
@@ -192,10 +184,8 @@ export class ConsumerChannel implements Settler {
   }
 
   /** See `HandOver`; only where the queue has a single active consumer. */
-  async handOver(deadline: Deadline): Promise<boolean> {
-    const isGiven = await this.#handOver.by(deadline)
-    if (!isGiven) this.look()
-    return isGiven
+  handOver(deadline: Deadline): Promise<void> {
+    return this.#handOver.by(deadline)
   }
 
   /**

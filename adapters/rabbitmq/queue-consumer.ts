@@ -116,9 +116,9 @@ export class QueueConsumer {
     this.#channel?.giveUp()
   }
 
-  /** Whether it went from first in the queue's line of consumers to last; see `HandOver`. Never rejects. */
-  async handOver(deadline: Deadline): Promise<boolean> {
-    return (await this.#channel?.handOver(deadline)) ?? false
+  /** From first in the queue's line of consumers to last; see `HandOver`. Never rejects. */
+  async handOver(deadline: Deadline): Promise<void> {
+    await this.#channel?.handOver(deadline)
   }
 
   async #keep(wire: Wire, tried: () => void): Promise<void> {

@@ -8,7 +8,7 @@ import { resolveOptions, type Resolved } from '../../../adapters/rabbitmq/option
 import { RabbitmqReceiver } from '../../../adapters/rabbitmq/receiver.ts'
 import { TopicTable } from '../../../adapters/rabbitmq/topics.ts'
 import type { Wire } from '../../../adapters/rabbitmq/wire.ts'
-import type { Subscription } from '../../../src/contract/broker.ts'
+import type { Source, Subscription } from '../../../src/contract/broker.ts'
 import { systemClock, systemRandom, type Clock } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import type { Emit, HoldfastEvent } from '../../../src/contract/events.ts'
@@ -30,6 +30,8 @@ export interface ReceiveSetup {
   readonly ordering?: Subscription['ordering']
   readonly maxHeld?: Partial<Subscription['maxHeld']>
   readonly onReceived?: (received: Parameters<OnReceived>[0], listener: Listener) => void
+  /** When sources are asked back. Default: releases what is held of them. */
+  readonly onRevoking?: (sources: readonly Source[]) => Promise<void>
   readonly options?: Partial<Resolved>
   readonly clock?: Clock
   /** How fast partitions move. Default: fast. */
@@ -224,6 +226,7 @@ export class ReceivingStage {
       health: (state, reason) => void health.push(reason === null ? state : `${state}: ${reason}`),
     })
     listener.attach(receiver)
+    if (setup.onRevoking !== undefined) listener.revoking = setup.onRevoking
     const receiving = {
       receiver,
       listener,
