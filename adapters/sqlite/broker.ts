@@ -148,6 +148,10 @@ class SqliteBroker implements Broker {
       const text = `ordering '${subscription.ordering}' is not kept by the SQLite broker; it keeps: ${capabilities.ordering.join(', ')}`
       throw new CapabilityError(text)
     }
+    if (subscription.from === 'earliest') {
+      const text = `group "${subscription.group}": from 'earliest' needs history, which the SQLite broker does not keep: use from 'now', the group gets everything from its declaration on`
+      throw new CapabilityError(text)
+    }
     const queues = this.#queues(share.file, subscription)
     const { clock, emit } = context
     const { leaseMs, pollMs } = this.#options
