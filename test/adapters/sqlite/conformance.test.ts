@@ -64,6 +64,7 @@ function harness(driver: Driver, name: string, file: string = nextFile()): Broke
     connect: () => sqlite({ file, driver: driver.name }),
     patience: 3,
     shortRetryMs: 60,
+    asksBack: true,
     faults: faults(driver, file),
   }
 }
