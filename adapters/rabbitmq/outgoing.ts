@@ -15,6 +15,8 @@ export interface Outgoing {
   readonly content: Buffer
   /** Properties, and all that amqplib's own `publish` takes as options. */
   readonly options: OutgoingProperties
+  /** It has no other properties than content type, headers and message id. */
+  readonly isPlain: boolean
 }
 
 /** Always persistent. What is `undefined` is not written. */
@@ -43,13 +45,15 @@ const LONGEST_SHORT = 255
  * returns holds views on the envelope's bytes.
  */
 export function outgoing(envelope: Envelope, topics: Topics): Outgoing {
-  const { to, key, body } = envelope
+  const { to, key, body, native } = envelope
+  const isPlain = !(native instanceof Native)
   return {
     exchange: targetOf(to, topics),
     routingKey: routingKeyOf(to, key, topics),
     mandatory: true,
     content: body === null ? EMPTY : asBuffer(body),
-    options: envelope.native instanceof Native ? again(envelope) : afresh(envelope, null),
+    options: isPlain ? afresh(envelope, null) : again(envelope),
+    isPlain,
   }
 }
 

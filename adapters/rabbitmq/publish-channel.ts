@@ -3,10 +3,11 @@ import type { Cancel, Clock } from '../../src/contract/clock.ts'
 import { ClosedError, type HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { Call } from './call.ts'
-import { bareConfirms, type ConfirmChannel, type Message, type Write } from './client.ts'
+import type { ConfirmChannel, Message } from './client.ts'
 import { Confirms, isOpen, type Answered, type InFlight } from './confirms.ts'
 import { connectionLost, NACKED, ONE_OF_SEVERAL, UNANSWERED, unroutable } from './outcomes.ts'
 import { mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
+import { bareConfirms, type Writer } from './publish-writer.ts'
 import type { Topics } from './topics.ts'
 import { RETURN_MARK } from './wire-headers.ts'
 import type { Wire } from './wire.ts'
@@ -57,7 +58,7 @@ export class PublishChannel {
   readonly wire: Wire
   readonly #options: PublishChannelOptions
   readonly #confirms: Confirms
-  readonly #write: Write
+  readonly #writer: Writer
   /** How much was written to each exchange. */
   readonly #written = new Map<string, Written>()
   #last: Written = { exchange: '', count: 0 }
@@ -80,7 +81,7 @@ export class PublishChannel {
     this.wire = wire
     this.#options = options
     this.#confirms = new Confirms(options.window)
-    this.#write = bareConfirms(channel)
+    this.#writer = bareConfirms(channel)
     channel.on('ack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, acked))
     channel.on('nack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, nacked))
     channel.on('return', (message) => this.#returned(message))
@@ -111,17 +112,22 @@ export class PublishChannel {
     return this.#confirms.all().some(isOpen)
   }
 
-  /** Writes one message. Throws amqplib's error when it cannot be encoded; nothing was written then. */
+  /** Writes one message, which leaves with `flush`. Throws amqplib's error when it cannot be encoded; nothing was written then. */
   write(call: Call, index: number, message: Outgoing): void {
     const { options, exchange, content } = message
     const tag = this.#confirms.nextTag
     if (options.messageId === undefined) options.headers[RETURN_MARK] = String(tag)
-    this.#write(message)
+    this.#writer.write(message)
     call.wrote(index)
     this.#confirms.add(call, index, content.length, this.#now())
     if (exchange !== this.#last.exchange || this.#last.count === 0) this.#turnTo(exchange)
     this.#last.count++
     if (this.#cancel === null) this.#arm()
+  }
+
+  /** What was written is on its way. */
+  flush(): void {
+    this.#writer.flush()
   }
 
   /** Nothing more is written; what is in flight is waited for. */

@@ -22,6 +22,9 @@ import { Quarantine } from './quarantine.ts'
 import { Supervisor, type Health } from './supervisor.ts'
 import type { Topics } from './topics.ts'
 
+/** Messages written in one turn: the broker begins with them while the next ones are made. */
+const MOST_AT_ONCE = 128
+
 /** What a sender needs. */
 export interface RabbitmqSenderOptions {
   readonly connector: Pick<Connector, 'open'>
@@ -58,6 +61,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Calls that ended before they were written, since it was last tidied up. */
   #ended = 0
   #held: Held[] = []
+  /** The rest is written in the next turn. */
+  #later = false
   #channel: PublishChannel | null = null
   #state: 'open' | 'closing' | 'closed' = 'open'
   #closing: Promise<void> | null = null
@@ -183,18 +188,32 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Writes as much as there is room for. */
   #pump(): void {
     const channel = this.#channel
-    if (channel === null) return
+    if (channel === null || this.#later) return
+    let left = MOST_AT_ONCE
     while (channel.hasRoom) {
       const call = this.#calls[this.#head]
       if (call === undefined) break
-      if (call.cursor < call.batch.length) this.#write(channel, call, call.cursor++)
-      else this.#head++
+      if (call.cursor === call.batch.length) this.#head++
+      else if (left-- === 0) {
+        this.#goOnLater()
+        break
+      } else this.#write(channel, call, call.cursor++)
     }
+    channel.flush()
     // All at once is cheaper than one by one, and the rest is short.
     if (this.#head > 256 || this.#head === this.#calls.length) {
       this.#calls = this.#calls.slice(this.#head)
       this.#head = 0
     }
+  }
+
+  /** What was written leaves at the end of the turn. */
+  #goOnLater(): void {
+    this.#later = true
+    this.#options.context.clock.defer(() => {
+      this.#later = false
+      this.#pump()
+    })
   }
 
   #write(channel: PublishChannel, call: Call, index: number): void {

@@ -45,6 +45,18 @@ describe('a healthy broker', () => {
     expect([stored.length, new Set(stored).size]).toEqual([5_000, 5_000])
   })
 
+  it('keeps the order of small and large messages of one burst', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending()
+    const batch = envelopes(topic, 300).map((one, n) =>
+      n % 7 === 3 ? { ...one, body: Buffer.alloc(20_000 * (1 + (n % 10)), n) } : one,
+    )
+    stage.send(sending, batch)
+    await stage.settled(sending)
+    expect(sending.reports.summary).toEqual({ confirmed: 300 })
+    expect(await stage.drain(stage.queue(topic))).toEqual(batch.map(({ id }) => id))
+  })
+
   it('reports nothing from inside send, not even what is refused at once', async () => {
     const topic = await stage.topic()
     const sending = stage.sending({ options: { maxBodyBytes: 8 } })
