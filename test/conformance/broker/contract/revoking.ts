@@ -8,7 +8,7 @@ import { ackAtOnce, type Connection } from '../connection.ts'
 import { run } from '../envelopes.ts'
 import type { BrokerHarness } from '../harness.ts'
 import type { Listener, OnRevoking, Received } from '../listener.ts'
-import { asksBack } from '../needs.ts'
+import { asksBack, ordering } from '../needs.ts'
 import { brokerCase, type Stage } from '../stage.ts'
 
 const KEYS = 256
@@ -27,8 +27,11 @@ async function holding(
   onRevoking?: OnRevoking,
 ): Promise<{ readonly topic: string; readonly holder: Listener }> {
   const connection = await stage.connect()
-  const topic = await stage.topic(connection, { partitions: 4 })
-  const holder = await connection.listen(topic, onRevoking === undefined ? {} : { onRevoking })
+  const topic = await stage.topic(connection, { partitions: 4, ordering: 'key' })
+  const holder = await connection.listen(topic, {
+    ordering: 'key',
+    ...(onRevoking && { onRevoking }),
+  })
   await connection.confirmed(manyKeys(topic))
   await stage.eventually(
     () => `only ${holder.received.length} of ${KEYS * EACH} arrived`,
@@ -77,7 +80,7 @@ async function joined(
   topic: string,
 ): Promise<{ readonly connection: Connection; readonly other: Listener }> {
   const connection = await stage.connect()
-  return { connection, other: await connection.listen(topic) }
+  return { connection, other: await connection.listen(topic, { ordering: 'key' }) }
 }
 
 /** Ids of what the holder has of the sources that it is asked for. */
@@ -102,7 +105,7 @@ async function allCame(stage: Stage, listener: Listener, ids: Ids): Promise<void
 export const revokingCases: readonly Case<BrokerHarness>[] = [
   brokerCase(
     'leaves a source to its holder until revoking() has resolved',
-    [asksBack],
+    [asksBack, ordering('key')],
     async (stage) => {
       const asked = new Asked()
       const { topic, holder } = await holding(stage, asked.listen)
@@ -122,25 +125,29 @@ export const revokingCases: readonly Case<BrokerHarness>[] = [
     },
   ),
 
-  brokerCase('ignores settles of a source that was given up', [asksBack], async (stage) => {
-    const asked = new Asked()
-    const { topic, holder } = await holding(stage, asked.listen)
-    const { other, connection } = await joined(stage, topic)
-    const ids = await askedFor(stage, asked, holder)
-    const stale = asked.of(holder)
-    asked.answer.open()
-    await allCame(stage, other, ids)
-    for (const { delivery } of stale) delivery.ack()
-    await holder.receiver.flush(stage.deadline()).catch(() => undefined)
-    await connection.close()
-    await holder.close(stage.deadline())
-    const next = await (await stage.connect()).listen(topic, { onReceived: ackAtOnce })
-    await allCame(stage, next, ids)
-  }),
+  brokerCase(
+    'ignores settles of a source that was given up',
+    [asksBack, ordering('key')],
+    async (stage) => {
+      const asked = new Asked()
+      const { topic, holder } = await holding(stage, asked.listen)
+      const { other, connection } = await joined(stage, topic)
+      const ids = await askedFor(stage, asked, holder)
+      const stale = asked.of(holder)
+      asked.answer.open()
+      await allCame(stage, other, ids)
+      for (const { delivery } of stale) delivery.ack()
+      await holder.receiver.flush(stage.deadline()).catch(() => undefined)
+      await connection.close()
+      await holder.close(stage.deadline())
+      const next = await (await stage.connect()).listen(topic, { onReceived: ackAtOnce })
+      await allCame(stage, next, ids)
+    },
+  ),
 
   brokerCase(
     'hands over what is released while it is asked back, and nothing else',
-    [asksBack],
+    [asksBack, ordering('key')],
     async (stage) => {
       // A listener releases what it holds of a source that is asked back, and says that it is done.
       const { topic, holder } = await holding(stage)
