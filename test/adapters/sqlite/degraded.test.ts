@@ -1,26 +1,15 @@
-import { afterAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 
-import type { Driver } from '../../../adapters/sqlite/driver.ts'
 import { WriterHealth } from '../../../adapters/sqlite/writer-health.ts'
 import type { BrokerState } from '../../../src/contract/broker.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { OpenedFiles } from './opened-files.ts'
 import { context, envelopes, openBroker, send, take } from './stage.ts'
 
-const folder = scratch()
-afterAll(() => folder.remove())
-
-const driver = (await availableDrivers())[0] as Driver
-
-/** What an operator does to the file behind our back. */
-function outside(file: string, sql: string): void {
-  const connection = driver.connect(file)
-  connection.exec(sql)
-  connection.close()
-}
+const files = new OpenedFiles()
 
 it('a broker is degraded when nothing could be settled for 30 s, until something can', async () => {
-  const file = folder.file('settles.db')
+  const file = files.next()
   const clock = new VirtualClock()
   const around = { ...context(), clock }
   const broker = await clock.run(openBroker({ file }, around))
@@ -29,7 +18,7 @@ it('a broker is degraded when nothing could be settled for 30 s, until something
   await clock.run(send(broker.sender('publish'), envelopes(['a'])))
   const taker = await take(broker)
   await clock.until(() => taker.deliveries.length === 1)
-  outside(
+  files.exec(
     file,
     "CREATE TRIGGER stuck BEFORE DELETE ON holdfast_message BEGIN SELECT RAISE(ABORT, 'stuck'); END",
   )
@@ -44,7 +33,7 @@ it('a broker is degraded when nothing could be settled for 30 s, until something
   const others = clock.run(send(broker.sender('publish'), envelopes(['b']), 60_000))
   expect((await others)[0]?.status).toBe('confirmed')
   expect(states.at(-1)?.status).toBe('degraded')
-  outside(file, 'DROP TRIGGER stuck')
+  files.exec(file, 'DROP TRIGGER stuck')
   await clock.run(taker.receiver.flush(clock.now() + 5_000))
   expect(clock.now() - ackedAt).toBeGreaterThan(30_000)
   expect(states.map(({ status }) => status)).toEqual(['up', 'degraded', 'up'])

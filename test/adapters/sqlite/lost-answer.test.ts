@@ -1,43 +1,30 @@
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 
-import type { Driver } from '../../../adapters/sqlite/driver.ts'
-import {
-  openDatabase,
-  sqlite,
-  sqliteInbox,
-  type SqliteTransaction,
-} from '../../../adapters/sqlite/index.ts'
+import { sqlite, sqliteInbox, type SqliteTransaction } from '../../../adapters/sqlite/index.ts'
 import { ReliableConsumer } from '../../../src/consume/consumer.ts'
 import type { HoldfastEvent } from '../../../src/contract/events.ts'
 import { topic } from '../../../src/contract/topic.ts'
 import { ReliablePublisher } from '../../../src/publish/publisher.ts'
 import { LostAnswers } from './lost-answers.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { anyDriver, OpenedFiles } from './opened-files.ts'
 import { until } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close()
-  vi.restoreAllMocks()
-})
-afterAll(() => folder.remove())
+const files = new OpenedFiles()
+afterEach(() => void vi.restoreAllMocks())
 
-const driver = (await availableDrivers())[0] as Driver
 const Orders = topic<{ readonly n: number }>('orders')
 const topics = { orders: { groups: ['billing'] } }
 
 describe('a COMMIT that took place and whose answer is lost', () => {
   it('makes the publisher store the message again under its id, which has one effect', async () => {
-    const file = folder.file(`lost-${files++}.db`)
+    const file = files.next()
     const lost = new LostAnswers(file)
     const broker = sqlite({ file })
     const publisher = new ReliablePublisher({ broker, topics, logging: 'silent' })
-    closing.push(() => publisher.close({ timeoutMs: 1_000 }))
+    files.afterwards(() => publisher.close({ timeoutMs: 1_000 }))
     await publisher.open()
     await publisher.publish(Orders, { n: 0 })
-    const raw = driver.connect(file)
+    const raw = anyDriver.connect(file)
     lost.want(raw, 'orders', 1)
     raw.close()
     const published = await publisher.publish(Orders, { n: 1 })
@@ -51,8 +38,7 @@ describe('a COMMIT that took place and whose answer is lost', () => {
 
 /** What a consumer with an inbox makes of everything in the file. */
 async function effectsOf(file: string): Promise<unknown> {
-  const database = await openDatabase({ file })
-  closing.push(() => database.close())
+  const database = await files.database(file)
   await database.transaction((tx) => void tx.run('CREATE TABLE effects (n)'))
   const types: string[] = []
   const consumer = new ReliableConsumer({
@@ -67,7 +53,7 @@ async function effectsOf(file: string): Promise<unknown> {
     logging: 'silent',
     on: ({ type }: HoldfastEvent) => void types.push(type),
   })
-  closing.push(() => consumer.close({ timeoutMs: 1_000 }))
+  files.afterwards(() => consumer.close({ timeoutMs: 1_000 }))
   await consumer.start()
   await until(() => types.includes('message.duplicate'), 'the second copy to be a duplicate')
   return database.transaction((tx) => tx.all('SELECT n FROM effects ORDER BY n').map(({ n }) => n))
