@@ -8,6 +8,7 @@ import { Backlog } from './backlog.ts'
 import type { Channel } from './client.ts'
 import type { ConsumerChannel } from './consumer-channel.ts'
 import { ConsumerSwitch, type ConsumerTerms } from './consumer-switch.ts'
+import type { Resolved } from './options.ts'
 import type { Room } from './room.ts'
 import { writerOn } from './settle-writer.ts'
 import { Settles, type SettleWriter } from './settles.ts'
@@ -23,8 +24,8 @@ export interface ChannelShare {
   readonly ordering: Ordering
   /** The queue hands out to one consumer at a time, so leaving it lets another go on behind what is held here. */
   readonly isSingleActive: boolean
-  /** The queue delays retries itself. */
-  readonly retriesNatively: boolean
+  /** How the queue delays retries itself; `null`: it does not. */
+  readonly nativeRetry: Resolved['nativeRetry']
   /** Whether anything may be handed over now. */
   readonly hands: () => boolean
   /** There is something to hand over and no room. */

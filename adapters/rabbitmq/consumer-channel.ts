@@ -14,7 +14,7 @@ import { RabbitmqDelivery, RetryableDelivery, type Settler, type Settling } from
 import { brokerText } from './errors.ts'
 import { HandOver } from './hand-over.ts'
 import { incoming } from './incoming.ts'
-import { attemptsBefore, redeliveredOf } from './redelivery.ts'
+import { attemptsBefore, nativeDelayOf, redeliveredOf } from './redelivery.ts'
 import type { Wire } from './wire.ts'
 
 /**
@@ -148,17 +148,19 @@ export class ConsumerChannel implements Settler {
   }
 
   #deliveryOf(message: ConsumeMessage): RabbitmqDelivery {
-    const { to, ordering, retriesNatively } = this.#parts.share
+    const { to, ordering, nativeRetry } = this.#parts.share
     const envelope = incoming(message, to, ordering, this.source.name)
-    const made = attemptsBefore(envelope.headers, message, retriesNatively)
-    const kind = retriesNatively ? RetryableDelivery : RabbitmqDelivery
-    return new kind(this, this.source, {
+    const made = attemptsBefore(envelope.headers, message, nativeRetry !== null)
+    const facts = {
       envelope,
       tag: message.fields.deliveryTag,
       bytes: message.content.length,
       attempt: made + 1,
       redelivered: redeliveredOf(message, made),
-    })
+    }
+    if (nativeRetry === null) return new RabbitmqDelivery(this, this.source, facts)
+    const waitMs = nativeDelayOf(message, nativeRetry)
+    return new RetryableDelivery(this, this.source, facts, waitMs)
   }
 
   /**

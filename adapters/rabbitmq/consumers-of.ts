@@ -56,12 +56,13 @@ export function consumersOf(given: ConsumersOptions, hooks: ConsumerHooks): Cons
 }
 
 function consumerOf(
-  { topic, ordered: isSingleActive }: TopicPlan,
+  plan: TopicPlan,
   queue: string,
   prefetch: number,
   { options, context, subscription, sink }: ConsumersOptions,
   { room, hands, starved, ...told }: ConsumerHooks,
 ): QueueConsumer {
+  const { topic, ordered: isSingleActive } = plan
   const { clock, emit, random } = context
   const { group, ordering } = subscription
   return new QueueConsumer({
@@ -74,7 +75,7 @@ function consumerOf(
     share: {
       ...{ clock, emit, sink, ordering, isSingleActive, room, hands, starved },
       to: Object.freeze({ kind: 'topic', topic }),
-      retriesNatively: options.nativeRetry !== null,
+      nativeRetry: plan.isOurs(group) ? options.nativeRetry : null,
     },
     paused: () => !hands(),
   })

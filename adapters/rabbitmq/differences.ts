@@ -59,6 +59,14 @@ const meanings: Readonly<Record<string, Meaning>> = {
     text: 'retries come back at once, until the delivery limit',
     severity: { group: 'error' },
   },
+  'delayed-retry-min': {
+    text: 'retries come back at other times than the options say',
+    severity: { group: 'error' },
+  },
+  'delayed-retry-max': {
+    text: 'retries come back at other times than the options say',
+    severity: { group: 'error' },
+  },
   // A relay or publisher is not hurt by it; a consumer that needs the order refuses the queue.
   'single-active-consumer': {
     text: 'several consumer processes of one queue do not keep the order of a key',

@@ -37,6 +37,8 @@ export interface TopicPlan {
   dead(group: string): string
   /** Holds no messages: those who share the group's partitions consume it to be counted; see `Members`. */
   members(group: string): string
+  /** Its queues are declared by us, as the options say; mapped ones are as they are. */
+  isOurs(group: string): boolean
   /** Set while a binding is known to be missing: publishes to the topic are refused with it. */
   readonly unbound: UnroutableError | null
 }
@@ -204,6 +206,10 @@ export class Plan implements TopicPlan {
 
   members(group: string): string {
     return this.names.members(group)
+  }
+
+  isOurs(group: string): boolean {
+    return this.map?.groups?.[group] === undefined
   }
 
   #queuesOf(group: string): readonly string[] {

@@ -87,7 +87,6 @@ function wantedOfGroup(
 ): readonly Wanted[] {
   const mapped = plan.map?.groups?.[group] !== undefined
   const queues = plan.queues(group)
-  const levels = options.nativeRetry === null ? retryLevelsMs : []
   return [
     deadQueue(plan.dead(group)),
     ...queues.map((name): WantedQueue => {
@@ -97,7 +96,7 @@ function wantedOfGroup(
       return { ...queue, ...groupSettings(plan.dead(group), ordering !== 'none', options) }
     }),
     ...bindingsOf(plan, group),
-    ...levels.flatMap((levelMs) => wantedOfLevel(plan, group, levelMs)),
+    ...retryLevelsMs.flatMap((levelMs) => wantedOfLevel(plan, group, levelMs)),
   ]
 }
 
