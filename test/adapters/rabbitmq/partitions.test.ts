@@ -403,6 +403,11 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     )
     expectKeyOrder(taker.listener.bodies)
     expect(paused.listener.received).toEqual([])
+    for (let look = 0; look < 20; look++) {
+      await stage.publish(topic, dealt(20, 1, look), { key: keyOf })
+      await pause(50)
+    }
+    expect(moves(taker), 'something was left to a consumer that is paused').toBe(0)
     await taker.receiver.close(stage.deadline())
     paused.receiver.resume()
     await stage.publish(topic, texts(10), { key: (body) => body })
