@@ -166,6 +166,19 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     await stop()
   })
 
+  it('spread again after the queue of the members and all connections were lost', async () => {
+    const topic = await stage.topic({ partitions: 6, singleActive: true })
+    const setup = { ordering: 'key', onReceived: ack } as const
+    const members = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
+    await shared(topic, members, 3)
+    await stage.channel.deleteQueue(`${topic}.a:members`)
+    members.push(await stage.receive(topic, setup))
+    await shared(topic, members, 2)
+    await stage.closeConnections()
+    await shared(topic, members, 2)
+    expect(members.flatMap(({ listener }) => listener.ends)).toEqual([])
+  })
+
   it('are consumed where nobody may count the members, by whoever came first', async () => {
     const topic = await stage.topic({ partitions: 4, singleActive: true })
     const end = await stage.forbid({ configure: '^$' })
