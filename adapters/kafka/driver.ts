@@ -1,0 +1,219 @@
+import type { Deadline } from '../../src/contract/broker.ts'
+import type {
+  HoldfastError,
+  OutcomeUnknownError,
+  PublishRefusedError,
+} from '../../src/contract/errors.ts'
+
+/**
+ * The seam between the adapter and a Kafka client. Partitioning, batching, order, retries, offsets and
+ * dead letters are above it; below it are one client's protocol and its faults.
+ */
+
+/** A partition by its Kafka names. */
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** Header names and values as they are on the wire: order, duplicates, bytes and nulls kept. */
+export type RecordHeaders = readonly (readonly [name: string, value: Buffer | null])[]
+
+/** A record to be written. `value: null` is a tombstone; `timestampMs: null`: the time of writing. */
+export interface KafkaRecord {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: RecordHeaders
+  readonly timestampMs: number | null
+}
+
+/** Records of one partition, in their order; they become one batch of the log, stored whole or not at all. */
+export interface Part extends TopicPartition {
+  readonly records: readonly KafkaRecord[]
+}
+
+/** The broker's word for a part. */
+export type PartResult =
+  /** `baseOffset`: the first record's offset, decimal; `null` when the broker said only that it has them. */
+  | { readonly status: 'stored'; readonly baseOffset: string | null }
+  /**
+   * Certainly not written. `alone`: the fault may be one record's, so that the others would be taken
+   * without it. `stale`: what is known about the topic's partitions and leaders has to be looked up again.
+   */
+  | {
+      readonly status: 'refused'
+      readonly error: PublishRefusedError
+      readonly alone?: boolean
+      readonly stale?: boolean
+    }
+  | { readonly status: 'unknown'; readonly error: OutcomeUnknownError; readonly stale?: boolean }
+
+/** What a client can keep, as data. */
+export interface DriverCaps {
+  readonly idempotent: boolean
+  /** 'fenced': offsets of a transaction carry the consumer's generation (KIP-447). */
+  readonly txn: 'none' | 'fenced' | 'unfenced'
+  readonly commitMetadata: boolean
+  readonly partitionPause: boolean
+  readonly staticMembership: boolean
+}
+
+/** One client library, configured for one cluster. */
+export interface KafkaDriver {
+  readonly name: string
+  readonly caps: DriverCaps
+  /** A new producer; does no I/O until its first `produce`. `name` is for logs and the client id. */
+  producer(name: string): DriverProducer
+  /** Joins the group; rejects when that does not work by the deadline. */
+  consume(
+    spec: GroupSpec,
+    callbacks: ConsumerCallbacks,
+    deadline: Deadline,
+  ): Promise<DriverConsumer>
+  /** One for the driver, connected on first use and again after losses. */
+  readonly admin: DriverAdmin
+  /** Ends every producer, consumer and the admin that is still open. Idempotent, never rejects. */
+  close(deadline: Deadline): Promise<void>
+}
+
+/** Writes parts at acks=all, idempotently where the client can. */
+export interface DriverProducer {
+  /**
+   * One result per part, in their order; never rejects and settles by the deadline at the latest. 'stored'
+   * only on an answer that names the partition with error code 0. Must not be called again before the
+   * last call settled, nor when no longer `usable`. Each partition may be named once.
+   */
+  produce(parts: readonly Part[], deadline: Deadline): Promise<readonly PartResult[]>
+  /**
+   * false after anything that leaves the client's sequence numbers in doubt: a rejection, a partition the
+   * answer does not name, the deadline; and when they are nearly used up. Then a new one has to be made.
+   */
+  readonly usable: boolean
+  /** Bounded, never rejects. Idempotent. */
+  close(): Promise<void>
+}
+
+/** A member of a consumer group. */
+export interface GroupSpec {
+  readonly groupId: string
+  readonly topics: readonly string[]
+  readonly sessionTimeoutMs: number
+  readonly rebalanceTimeoutMs: number
+  readonly heartbeatIntervalMs: number
+  /** Longest wait of a fetch that finds nothing. */
+  readonly maxWaitMs: number
+  readonly maxBytes: number
+  readonly maxBytesPerPartition: number
+  /** Static membership (KIP-345); `null`: dynamic. */
+  readonly instanceId: string | null
+}
+
+/** A record as it was read. Its buffers are views on the fetch's answer. */
+export interface FetchedRecord {
+  readonly offset: bigint
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: RecordHeaders
+  readonly timestampMs: number
+}
+
+/**
+ * Where a driver puts what it receives; none throws. `epoch` is counted per `DriverConsumer` and grows
+ * with every join; what arrives for another epoch than the last one assigned is to be ignored.
+ */
+export interface ConsumerCallbacks {
+  /** Kept partitions are named again. */
+  assigned(epoch: number, parts: readonly TopicPartition[]): void
+  /** A rebalance was noticed: the moment to commit. Waited for, within the driver's own bound. */
+  revoking(epoch: number): Promise<void>
+  /** The membership is over: everything of that epoch is void. */
+  lost(epoch: number): void
+  /** `next`: where reading goes on, the last offset of the batch + 1, beyond control records and compaction holes. */
+  records(
+    epoch: number,
+    part: TopicPartition,
+    records: readonly FetchedRecord[],
+    next: bigint,
+    highWatermark: bigint,
+  ): void
+  /** This consumer will deliver nothing more (crash, silence): close it and make a new one. */
+  failed(error: HoldfastError): void
+}
+
+/** An offset to be committed: the next one to be read. */
+export interface CommitOffset extends TopicPartition {
+  readonly offset: bigint
+  readonly metadata: string | null
+}
+
+/** What is committed for a partition; `offset: null`: nothing. */
+export interface CommittedOffset extends TopicPartition {
+  readonly offset: bigint | null
+  readonly metadata: string | null
+}
+
+/** A joined member. */
+export interface DriverConsumer {
+  /** Only partitions of the present epoch; forgotten with it. */
+  pause(parts: readonly TopicPartition[]): void
+  resume(parts: readonly TopicPartition[]): void
+  /** Resolves when the broker has them; rejects for an epoch that is over, never does nothing in silence. */
+  commit(epoch: number, offsets: readonly CommitOffset[], deadline: Deadline): Promise<void>
+  committed(
+    parts: readonly TopicPartition[],
+    deadline: Deadline,
+  ): Promise<readonly CommittedOffset[]>
+  /** Where reading of that partition goes on. */
+  seek(part: TopicPartition, offset: bigint): void
+  /** Leaves the group. Idempotent, never rejects. */
+  close(deadline: Deadline): Promise<void>
+}
+
+/** A partition and the brokers that have it. `leader: null`: none at present. */
+export interface PartitionInfo {
+  readonly partition: number
+  readonly leader: number | null
+  readonly replicas: readonly number[]
+  readonly isr: readonly number[]
+}
+
+/** How a topic is to be made. */
+export interface NewTopic {
+  readonly partitions: number
+  readonly replication: number
+  readonly config: Readonly<Record<string, string>>
+}
+
+/** What a broker says of itself. */
+export interface BrokerDescription {
+  /** Nodes of the cluster that are up. */
+  readonly brokers: readonly number[]
+  readonly controller: number | null
+  readonly config: Readonly<Record<string, string>>
+}
+
+/** An offset of a partition. */
+export interface PartitionOffset {
+  readonly partition: number
+  readonly offset: bigint
+}
+
+/** The cluster's own matters. Every call ends within the driver's request timeout, by a named error if it must. */
+export interface DriverAdmin {
+  /** In order of their numbers; `null`: there is no such topic. Never makes one. */
+  partitions(topic: string): Promise<readonly PartitionInfo[] | null>
+  topics(): Promise<readonly string[]>
+  createTopic(name: string, topic: NewTopic): Promise<'created' | 'exists'>
+  /** The topic's settings as they are in force. */
+  describeTopic(name: string): Promise<Readonly<Record<string, string>>>
+  describeBroker(): Promise<BrokerDescription>
+  offsets(topic: string, at: 'earliest' | 'latest'): Promise<readonly PartitionOffset[]>
+  groupOffsets(groupId: string, topic: string): Promise<readonly CommittedOffset[]>
+  /** Only while the group has no members. */
+  setGroupOffsets(
+    groupId: string,
+    topic: string,
+    offsets: readonly PartitionOffset[],
+  ): Promise<void>
+  deleteTopic(name: string): Promise<void>
+}
