@@ -75,6 +75,7 @@ const config: ViteUserConfig = defineConfig({
         groupOrder: 5,
         globalSetup: ['test/brokers/shared-node-setup.ts'],
       }),
+      project('kafka', ['adapters/kafka'], { testTimeout: 180_000, groupOrder: 6 }),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },
