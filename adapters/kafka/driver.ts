@@ -206,14 +206,17 @@ export interface DriverAdmin {
   createTopic(name: string, topic: NewTopic): Promise<'created' | 'exists'>
   /** The topic's settings as they are in force. */
   describeTopic(name: string): Promise<Readonly<Record<string, string>>>
-  describeBroker(): Promise<BrokerDescription>
+  /** Of that broker; by default any. */
+  describeBroker(nodeId?: number): Promise<BrokerDescription>
   offsets(topic: string, at: 'earliest' | 'latest'): Promise<readonly PartitionOffset[]>
   groupOffsets(groupId: string, topic: string): Promise<readonly CommittedOffset[]>
-  /** Only while the group has no members. */
+  /** Only while the group has no members: else it rejects with code `busy`. */
   setGroupOffsets(
     groupId: string,
     topic: string,
     offsets: readonly PartitionOffset[],
   ): Promise<void>
   deleteTopic(name: string): Promise<void>
+  /** Records from that offset on, as many as fit `maxBytes` and are there; belongs to no group. */
+  read(part: TopicPartition, from: bigint, maxBytes: number): Promise<readonly FetchedRecord[]>
 }
