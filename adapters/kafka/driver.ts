@@ -4,6 +4,7 @@ import type {
   OutcomeUnknownError,
   PublishRefusedError,
 } from '../../src/contract/errors.ts'
+import type { Headers } from '../../src/contract/message.ts'
 
 /**
  * The seam between the adapter and a Kafka client. Partitioning, batching, order, retries, offsets and
@@ -16,14 +17,15 @@ export interface TopicPartition {
   readonly partition: number
 }
 
-/** Header names and values as they are on the wire: order, duplicates, bytes and nulls kept. */
+/** Headers of a record that was read: order, duplicates, bytes and nulls kept as far as the client tells. */
 export type RecordHeaders = readonly (readonly [name: string, value: Buffer | null])[]
 
 /** A record to be written. `value: null` is a tombstone; `timestampMs: null`: the time of writing. */
 export interface KafkaRecord {
   readonly key: Buffer | null
   readonly value: Buffer | null
-  readonly headers: RecordHeaders
+  /** Written in this order, duplicates, bytes and nulls as they are; texts as UTF-8. */
+  readonly headers: Headers
   readonly timestampMs: number | null
 }
 
@@ -38,7 +40,8 @@ export type PartResult =
   | { readonly status: 'stored'; readonly baseOffset: string | null }
   /**
    * Certainly not written. `alone`: the fault may be one record's, so that the others would be taken
-   * without it. `stale`: what is known about the topic's partitions and leaders has to be looked up again.
+   * without it. `stale`: the fault is what was known (leaders, the producer's own number): worth another
+   * try with fresh knowledge.
    */
   | {
       readonly status: 'refused'
@@ -47,6 +50,9 @@ export type PartResult =
       readonly stale?: boolean
     }
   | { readonly status: 'unknown'; readonly error: OutcomeUnknownError; readonly stale?: boolean }
+
+/** The result of the part of that index. Does not throw. */
+export type Told = (index: number, result: PartResult) => void
 
 /** What a client can keep, as data. */
 export interface DriverCaps {
