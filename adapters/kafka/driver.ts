@@ -202,6 +202,8 @@ export interface BrokerDescription {
 export interface PartitionOffset {
   readonly partition: number
   readonly offset: bigint
+  /** Kept beside a committed one. Default none. */
+  readonly metadata?: string
 }
 
 /** The cluster's own matters. Every call ends within the driver's request timeout, by a named error if it must. */

@@ -164,9 +164,10 @@ export class KafkajsAdmin implements DriverAdmin {
   ): Promise<void> {
     return this.#call(`setting the offsets of group "${groupId}"`, async (cluster) => {
       const node = await coordinatorOf(cluster, groupId)
-      const partitions = offsets.map(({ partition, offset }) => ({
+      const partitions = offsets.map(({ partition, offset, metadata = null }) => ({
         partition,
         offset: String(offset),
+        metadata,
       }))
       await node.offsetCommit({ groupId, ...NOBODY, topics: [{ topic, partitions }] })
     })
