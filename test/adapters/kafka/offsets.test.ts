@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict'
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
@@ -17,7 +19,7 @@ class Item extends Tracked {
 function taken(tracker: OffsetTracker<Item>, ...offsets: bigint[]): Item[] {
   return offsets.map((offset) => {
     const item = new Item(offset)
-    expect(tracker.take(item, tracker.placeOf(offset))).toBe(true)
+    assert.ok(tracker.take(item, tracker.placeOf(offset)))
     return item
   })
 }
@@ -60,7 +62,7 @@ class Model {
     const again = this.log.filter((offset) => offset >= this.committed && offset < this.position)
     for (const offset of again) {
       const place = this.tracker.placeOf(offset)
-      expect(this.tracker.take(new Item(offset), place)).toBe(false)
+      assert.ok(!this.tracker.take(new Item(offset), place), `offset ${offset} twice`)
     }
   }
 
@@ -83,13 +85,13 @@ class Model {
 
   commit(): void {
     const { offset, text } = this.tracker.encoded(this.tracker.end)
-    expect(offset).toBeGreaterThanOrEqual(this.committed)
-    expect(offset).toBe(this.tracker.next)
+    assert.ok(offset >= this.committed, `${offset} after ${this.committed}`)
+    assert.equal(offset, this.tracker.next)
     this.committed = offset
     this.metadata = text
     const remembered = this.remembered()
     for (const one of this.log) {
-      if (remembered(one)) expect(this.acked.has(one), `offset ${one} is not done`).toBe(true)
+      if (remembered(one)) assert.ok(this.acked.has(one), `offset ${one} is not done`)
     }
   }
 
@@ -117,11 +119,11 @@ class Model {
   #hand(offset: bigint): void {
     const place = this.tracker.placeOf(offset)
     const wasDone = this.tracker.wasDone(place)
-    expect(wasDone, `offset ${offset}`).toBe(this.#wasDone(offset))
+    assert.equal(wasDone, this.#wasDone(offset), `offset ${offset}`)
     if (wasDone) return
     const item = new Item(offset)
-    expect(this.handed.has(offset)).toBe(false)
-    expect(this.tracker.take(item, place)).toBe(true)
+    assert.ok(!this.handed.has(offset))
+    assert.ok(this.tracker.take(item, place))
     this.handed.set(offset, item)
   }
 
