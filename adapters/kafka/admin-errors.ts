@@ -57,6 +57,11 @@ export function isPassing(error: unknown): boolean {
   )
 }
 
+/** The broker does not allow it to this user. */
+export function isForbidden(error: unknown): boolean {
+  return forbidden.includes(brokerErrorOf(error)?.code)
+}
+
 /** A named error that says what was being done; ours are passed on as they are. */
 export function adminError(what: string, error: unknown): HoldfastError {
   if (isHoldfastError(error)) return error
@@ -77,7 +82,7 @@ function meaningOf(
       advice: ': the group has members, which say themselves how far they are',
     }
   }
-  if (forbidden.includes(code)) {
+  if (isForbidden(error)) {
     return { code: 'topology', advice: ': allow it to the user of the connection' }
   }
   const isLogin = chain(error).some(({ name }) => name === 'KafkaJSSASLAuthenticationError')

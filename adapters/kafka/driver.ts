@@ -195,6 +195,7 @@ export interface BrokerDescription {
   /** Nodes of the cluster that are up. */
   readonly brokers: readonly number[]
   readonly controller: number | null
+  /** Empty when this user may not look. */
   readonly config: Readonly<Record<string, string>>
 }
 

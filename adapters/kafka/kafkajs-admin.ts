@@ -3,7 +3,7 @@ import { sleep, type Clock, type Random } from '../../src/contract/clock.ts'
 import { ClosedError, HoldfastError } from '../../src/contract/errors.ts'
 import { exponential } from '../../src/policy/backoff.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { adminError, brokerErrorOf, isPassing, KAFKA } from './admin-errors.ts'
+import { adminError, brokerErrorOf, isForbidden, isPassing, KAFKA } from './admin-errors.ts'
 import type {
   BrokerDescription,
   CommittedOffset,
@@ -15,7 +15,7 @@ import type {
   RecordHeaders,
   TopicPartition,
 } from './driver.ts'
-import { clusterOf, type Cluster, type FetchedMessage } from './kafkajs-cluster.ts'
+import { clusterOf, type Cluster, type FetchedMessage, type Node } from './kafkajs-cluster.ts'
 import {
   configOf,
   coordinatorOf,
@@ -111,7 +111,7 @@ export class KafkajsAdmin implements DriverAdmin {
       return {
         brokers: ids.sort((one, other) => one - other),
         controller: controllerId === null || controllerId < 0 ? null : controllerId,
-        config: await configOf(node, RESOURCE.broker, String(which)),
+        config: await brokerConfigOf(node, String(which)),
       }
     })
   }
@@ -252,6 +252,16 @@ async function connected<T>(cluster: Cluster, work: (cluster: Cluster) => Promis
   await cluster.connect()
   if (Object.keys(cluster.brokerPool.brokers).length === 0) await cluster.refreshMetadata()
   return work(cluster)
+}
+
+/** Nothing for who may not look: it is not needed to work. */
+async function brokerConfigOf(node: Node, name: string): Promise<Readonly<Record<string, string>>> {
+  try {
+    return await configOf(node, RESOURCE.broker, name)
+  } catch (error) {
+    if (isForbidden(error)) return {}
+    throw error
+  }
 }
 
 function partitionsOf({ partitionMetadata }: KnownTopic): readonly PartitionInfo[] {
