@@ -1,16 +1,7 @@
-import { isHoldfastError } from '../../src/contract/errors.ts'
 import type { Finding } from '../../src/contract/topology.ts'
-import type { DriverAdmin, PartitionInfo } from './driver.ts'
-import { keepsAsLong, maxMessageBytes, type Role, type TopicConfig } from './wanted.ts'
-
-/** A topic as it was found. */
-export interface FoundTopic {
-  readonly name: string
-  readonly role: Role | 'offsets'
-  readonly partitions: readonly PartitionInfo[]
-  /** `null`: this user may not look. */
-  readonly config: TopicConfig | null
-}
+import type { PartitionInfo } from './driver.ts'
+import type { FoundTopic } from './found.ts'
+import { keepsAsLong, maxMessageBytes, type TopicConfig } from './wanted.ts'
 
 /** Copies that survive the loss of one while another is away. */
 const SAFE_REPLICATION = 3
@@ -117,19 +108,6 @@ function likeSource(config: TopicConfig, source: TopicConfig, add: Add): void {
   if (!keepsAsLong(kept, wanted)) {
     const facts = { declared: wanted < 0 ? '-1' : `at least ${wanted}`, found: String(kept) }
     add('warning', 'retention', 'it forgets sooner than the topic they come from', facts)
-  }
-}
-
-/** The settings of a topic that exists; `null` when this user may not look. */
-export async function configSeen(
-  admin: Pick<DriverAdmin, 'describeTopic'>,
-  name: string,
-): Promise<TopicConfig | null> {
-  try {
-    return await admin.describeTopic(name)
-  } catch (error) {
-    if (isHoldfastError(error) && error.code === 'topology') return null
-    throw error
   }
 }
 

@@ -4,7 +4,8 @@ import type { Emit } from '../../src/contract/events.ts'
 import type { Finding, TopicTopology, Topology } from '../../src/contract/topology.ts'
 import { anchor, lookAtAnchor } from './anchors.ts'
 import type { DriverAdmin, NewTopic, PartitionInfo } from './driver.ts'
-import { configSeen, durabilityOf, replicationOf, type FoundTopic } from './durability.ts'
+import { durabilityOf, replicationOf } from './durability.ts'
+import { findTopic, missing, type FoundTopic } from './found.ts'
 import { checkNames, type TopicNames } from './names-of.ts'
 import type { Resolved } from './options.ts'
 import type { TopicTable } from './topics.ts'
@@ -67,10 +68,11 @@ export class Provisioner {
     { partitions }: TopicTopology,
     mode: Mode,
   ): Promise<FoundTopic | null> {
-    const found = await this.#find(names.topic, 'source')
+    const { admin } = this.#options
+    const found = await findTopic(admin, names.topic, 'source')
     if (found !== null || mode === 'verify' || names.isMapped) return found
     await this.#make(names.topic, await this.#newSource(partitions))
-    return this.#find(names.topic, 'source')
+    return findTopic(admin, names.topic, 'source')
   }
 
   async #newSource(wanted: number | null): Promise<NewTopic> {
@@ -91,7 +93,7 @@ export class Provisioner {
   ): Promise<readonly Finding[]> {
     const { admin, options } = this.#options
     const companions = companionsOf(names, group, topology, source.config ?? {})
-    const found = await Promise.all(companions.map((one) => this.#find(one.name, one.role)))
+    const found = await Promise.all(companions.map((one) => findTopic(admin, one.name, one.role)))
     const isKnown = found.at(-1) !== null
     const about = { topic: source.name, groupId: names.groupId(group), isKnown }
     const findings: Finding[] = []
@@ -101,7 +103,7 @@ export class Provisioner {
     findings.push(...lost.map((one): Finding => ({ ...one, severity: 'warning' })))
     const absent = companions.filter((_, index) => found[index] === null)
     if (mode === 'create') await this.#makeAll(absent, source)
-    else findings.push(...absent.map(({ name }) => missing(name, false)))
+    else findings.push(...absent.map(({ name }) => missing(name)))
     const weak = found.flatMap((one) => (one === null ? [] : durabilityOf(one, source)))
     return [...findings, ...strictly(options.strict, weak)]
   }
@@ -127,13 +129,6 @@ export class Provisioner {
       }
       await sleep(clock, LOOK_EVERY_MS)
     }
-  }
-
-  async #find(name: string, role: FoundTopic['role']): Promise<FoundTopic | null> {
-    const { admin } = this.#options
-    const partitions = await admin.partitions(name)
-    if (partitions === null) return null
-    return { name, role, partitions, config: await configSeen(admin, name) }
   }
 
   #differences({ name, partitions }: TopicTopology, source: FoundTopic): readonly Finding[] {
@@ -166,14 +161,4 @@ export class Provisioner {
 
 function isWhole(partitions: readonly PartitionInfo[] | null): boolean {
   return partitions?.every(({ leader }) => leader !== null) ?? false
-}
-
-function missing(name: string, isMapped: boolean): Finding {
-  const advice = isMapped ? 'it is mapped, so it has to exist' : "use topology: 'create' once"
-  return {
-    severity: 'error',
-    code: 'kafka.topic-missing',
-    subject: name,
-    message: `the topic is not there: ${advice}`,
-  }
 }

@@ -18,6 +18,11 @@ export interface FakeTopic {
   logs: { begin: bigint; end: bigint; records: FetchedRecord[] }[]
 }
 
+interface Committed {
+  readonly offset: bigint
+  readonly metadata: string | null
+}
+
 /** Settings that a broker adds to a topic that was made without. */
 const DEFAULTS: Readonly<Record<string, string>> = {
   'cleanup.policy': 'delete',
@@ -31,12 +36,12 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 /** A cluster that a test sets up and looks into; answers at once. */
 export class FakeAdmin implements DriverAdmin {
   readonly made: string[] = []
-  readonly known = new Map<string, FakeTopic>()
-  readonly committed = new Map<string, Map<string, { offset: bigint; metadata: string | null }>>()
+  readonly known: Map<string, FakeTopic> = new Map()
+  readonly committed: Map<string, Map<string, Committed>> = new Map()
   /** Groups that have members. */
-  readonly busy = new Set<string>()
+  readonly busy: Set<string> = new Set()
   /** What this user may not do: `describe`, `broker`. */
-  readonly forbidden = new Set<string>()
+  readonly forbidden: Set<string> = new Set()
   brokers: number[] = [1, 2, 3]
   config: Record<string, string> = { 'num.partitions': '4', 'auto.create.topics.enable': 'false' }
   /** Called before each answer, with what was asked. */
@@ -118,7 +123,7 @@ export class FakeAdmin implements DriverAdmin {
   ): Promise<void> {
     this.before(`commit ${groupId}`)
     if (this.busy.has(groupId)) throw new HoldfastError('busy', 'the group has members')
-    const group = this.committed.get(groupId) ?? new Map()
+    const group = this.committed.get(groupId) ?? new Map<string, Committed>()
     for (const { partition, offset, metadata = null } of offsets) {
       group.set(`${topic}/${partition}`, { offset, metadata })
     }
