@@ -123,18 +123,35 @@ export interface FetchedRecord {
   readonly timestampMs: number
 }
 
+/** Where a partition's log begins, and the offset that its next record gets. */
+export interface LogRange {
+  readonly begin: bigint
+  readonly end: bigint
+}
+
 /**
  * Where a driver puts what it receives; none throws. `epoch` is counted per `DriverConsumer` and grows
  * with every join; what arrives for another epoch than the last one assigned is to be ignored.
  */
 export interface ConsumerCallbacks {
-  /** Kept partitions are named again. */
+  /**
+   * All partitions that are ours now: kept ones are named again, those not named are not ours any more.
+   * A new one is not read before its first `seek`.
+   */
   assigned(epoch: number, parts: readonly TopicPartition[]): void
   /** A rebalance was noticed: the moment to commit. Waited for, within the driver's own bound. */
   revoking(epoch: number): Promise<void>
+  /**
+   * Only where the group asks before it takes: these are to go to others, and are ours until it resolves:
+   * finish, commit, forget. After the deadline they are not ours in any case.
+   */
+  yielding(epoch: number, parts: readonly TopicPartition[], deadline: Deadline): Promise<void>
   /** The membership is over: everything of that epoch is void. */
   lost(epoch: number): void
-  /** `next`: where reading goes on, the last offset of the batch + 1, beyond control records and compaction holes. */
+  /**
+   * Records of a partition follow each other without a gap from its last `seek` on. `next`: where reading
+   * goes on, the last offset of the batch + 1, beyond control records and compaction holes.
+   */
   records(
     epoch: number,
     part: TopicPartition,
@@ -142,6 +159,8 @@ export interface ConsumerCallbacks {
     next: bigint,
     highWatermark: bigint,
   ): void
+  /** The log has nothing at the offset where reading should go on: it waits for a `seek`. */
+  outOfRange(epoch: number, part: TopicPartition, asked: bigint, log: LogRange): void
   /** This consumer will deliver nothing more (crash, silence): close it and make a new one. */
   failed(error: HoldfastError): void
 }
@@ -160,10 +179,16 @@ export interface CommittedOffset extends TopicPartition {
 
 /** A joined member. */
 export interface DriverConsumer {
+  /** Joins again for other topics. Where it is missing, a new consumer has to be made for them. */
+  subscribe?(topics: readonly string[]): void
   /** Only partitions of the present epoch; forgotten with it. */
   pause(parts: readonly TopicPartition[]): void
   resume(parts: readonly TopicPartition[]): void
-  /** Resolves when the broker has them; rejects for an epoch that is over, never does nothing in silence. */
+  /**
+   * Resolves when the broker has them, and never does nothing in silence. Rejects with code `aborted` for
+   * an epoch that is over, with `too-large` when the broker does not take the metadata, else with what
+   * may pass.
+   */
   commit(epoch: number, offsets: readonly CommitOffset[], deadline: Deadline): Promise<void>
   committed(
     parts: readonly TopicPartition[],
