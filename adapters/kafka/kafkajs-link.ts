@@ -1,8 +1,8 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
-import { HoldfastError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
 import {
   LAST_PRODUCE_VERSION,
@@ -18,23 +18,7 @@ export interface ProducerIdentity {
   readonly producerEpoch: number
 }
 
-/** A connection of kafkajs, as far as it is cut. */
-interface Connection {
-  readonly socket?: {
-    readonly connecting: boolean
-    destroy(error?: Error): unknown
-    resetAndDestroy(): unknown
-  }
-  rejectRequests(error: Error): void
-  disconnect(): Promise<unknown>
-}
-
-interface ProducingNode extends Node {
-  readonly versions: Readonly<Record<number, { readonly maxVersion: number }>> | null
-  readonly connectionPool: {
-    send(exchange: object): Promise<unknown>
-    readonly pool: readonly Connection[]
-  }
+interface ProducingNode extends ConnectedNode {
   initProducerId(request: object): Promise<{ producerId: string; producerEpoch: number }>
 }
 
@@ -178,30 +162,4 @@ export class KafkajsLink {
       }
     }
   }
-}
-
-/** As much of kafkajs's own encoder as it asks of a request. */
-function encoded(bytes: Buffer): object {
-  return { buf: bytes, buffer: bytes }
-}
-
-function cutNode({ connectionPool }: ProducingNode, cause: unknown): void {
-  const error = new HoldfastError('connection-lost', 'the connection was cut', { cause })
-  for (const connection of connectionPool.pool) cutConnection(connection, error)
-}
-
-function cutConnection(connection: Connection, error: HoldfastError): void {
-  const { socket } = connection
-  if (socket === undefined) return
-  if (socket.connecting) return void socket.destroy(error)
-  try {
-    // A reset: a node that hangs shall not find our request when it wakes up.
-    socket.resetAndDestroy()
-  } catch {
-    // Not over TLS.
-    socket.destroy()
-  }
-  // kafkajs hears neither of the two.
-  connection.rejectRequests(error)
-  connection.disconnect().catch(() => undefined)
 }
