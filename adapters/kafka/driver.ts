@@ -234,6 +234,8 @@ export interface PartitionOffset {
 
 /** The cluster's own matters. Every call ends within the driver's request timeout, by a named error if it must. */
 export interface DriverAdmin {
+  /** Some broker answers; asks once, and rejects by the deadline. */
+  ping(deadline: Deadline): Promise<void>
   /** In order of their numbers; `null`: there is no such topic. Never makes one. */
   partitions(topic: string): Promise<readonly PartitionInfo[] | null>
   topics(): Promise<readonly string[]>

@@ -60,6 +60,17 @@ export class KafkajsAdmin implements DriverAdmin {
     this.#options = options
   }
 
+  async ping(deadline: Deadline): Promise<void> {
+    const what = 'asking the cluster'
+    const ask = async (cluster: Cluster): Promise<void> => {
+      const node = await cluster.brokerPool.findConnectedBroker()
+      await node.metadata([...cluster.targetTopics])
+    }
+    await this.#once(what, deadline, ask).catch((error: unknown) => {
+      throw adminError(what, error)
+    })
+  }
+
   partitions(topic: string): Promise<readonly PartitionInfo[] | null> {
     return this.#call(`looking up topic "${topic}"`, async (cluster) => {
       const found = await existing(cluster, topic)
@@ -218,22 +229,37 @@ export class KafkajsAdmin implements DriverAdmin {
     const { clock, random, timeoutMs } = this.#options
     const deadline = clock.now() + timeoutMs
     for (let attempt = 1; ; attempt++) {
-      if (this.#isClosed) throw new ClosedError('broker')
-      const cluster = (this.#cluster ??= clusterOf(this.#options.client))
       try {
-        return await withDeadline(clock, deadline, () => connected(cluster, work), what)
+        return await this.#once(what, deadline, work)
       } catch (error) {
         const waitMs = backoff.delayFor(attempt, random)
-        if (isOver(error)) void this.#drop(cluster, clock.now() + timeoutMs)
         if (!isPassing(error) || clock.now() + waitMs >= deadline) throw adminError(what, error)
         await sleep(clock, waitMs)
-        await this.#refresh(cluster, deadline)
+        await this.#refresh(deadline)
       }
     }
   }
 
+  async #once<T>(
+    what: string,
+    deadline: Deadline,
+    work: (cluster: Cluster) => Promise<T>,
+  ): Promise<T> {
+    const { clock, timeoutMs, client } = this.#options
+    if (this.#isClosed) throw new ClosedError('broker')
+    const cluster = (this.#cluster ??= clusterOf(client))
+    try {
+      return await withDeadline(clock, deadline, () => connected(cluster, work), what)
+    } catch (error) {
+      if (isOver(error)) void this.#drop(cluster, clock.now() + timeoutMs)
+      throw error
+    }
+  }
+
   /** What went wrong may be that nodes moved. */
-  async #refresh(cluster: Cluster, deadline: Deadline): Promise<void> {
+  async #refresh(deadline: Deadline): Promise<void> {
+    const cluster = this.#cluster
+    if (cluster === null) return
     const refresh = (): Promise<void> => cluster.refreshMetadata()
     const { clock } = this.#options
     await withDeadline(clock, deadline, refresh, 'looking for nodes').catch(() => undefined)

@@ -69,6 +69,10 @@ export class FakeAdmin implements DriverAdmin {
     return topic
   }
 
+  async ping(): Promise<void> {
+    this.before('ping')
+  }
+
   async partitions(topic: string): Promise<readonly PartitionInfo[] | null> {
     this.before(`partitions ${topic}`)
     return this.known.get(topic)?.partitions ?? null
