@@ -166,6 +166,7 @@ export class KafkajsProducer implements DriverProducer {
       const connectBy = Math.min(deadline, clock.now() + connectTimeoutMs)
       const node = await this.#link.connected(nodeId, connectBy)
       const waitMs = Math.min(requestTimeoutMs, LONGEST_ANSWER_MS, deadline - clock.now())
+      if (waitMs <= 0) throw new Error('the deadline passed')
       const encode = (): Promise<Buffer> | Buffer => this.#encode(writer, group, waitMs)
       const answer = await this.#link.produce(node, encode, clock.now() + waitMs)
       this.#writers.push(writer)
