@@ -1,0 +1,29 @@
+/** Coordinates of a record: topic and partition by Kafka's names, offset decimal, time in Unix milliseconds. */
+export interface Origin {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: string
+  readonly timestampMs: number
+}
+
+/** What a received record carries beyond its envelope: where it was first read, also when this is a copy. */
+export class Native {
+  readonly origin: Origin
+
+  constructor(origin: Origin) {
+    this.origin = origin
+  }
+}
+
+/** An origin as the header has it. */
+export function originText({ topic, partition, offset, timestampMs }: Origin): string {
+  return `${topic}/${partition}/${offset}/${timestampMs}`
+}
+
+/** The origin in a header; `null` when it is not what `originText` writes. */
+export function originOf(text: string): Origin | null {
+  const [, topic, partition, offset, timestamp] =
+    /^([A-Za-z0-9._-]+)\/(\d{1,10})\/(\d{1,20})\/(-?\d{1,16})$/.exec(text) ?? []
+  if (topic === undefined || offset === undefined) return null
+  return { topic, partition: Number(partition), offset, timestampMs: Number(timestamp) }
+}
