@@ -47,7 +47,7 @@ export interface KafkaOptions {
   readonly replication?: number
   /** Copies that have to have a record before it counts as stored; less than `replication`. Default: a majority of it. */
   readonly minInsyncReplicas?: number
-  /** A consumer not heard of for that long has died, 1 000 to 1 800 000. Default 30 000. */
+  /** A consumer not heard of for that long has died, and others get its partitions; handlers may take longer. 1 000 to 1 800 000, as far as the broker allows. Default 10 000. */
   readonly sessionTimeoutMs?: number
   /** How long consumers have to come back when a group is divided anew. Default 60 000. */
   readonly rebalanceTimeoutMs?: number
@@ -151,7 +151,7 @@ export function resolveOptions(given: KafkaOptions): Resolved {
     sasl: resolveSasl(given.sasl),
     replication,
     minInsyncReplicas: resolveMinInsync(given.minInsyncReplicas, replication),
-    sessionTimeoutMs: timeOption('sessionTimeoutMs', given.sessionTimeoutMs, 30_000, 1_000),
+    sessionTimeoutMs: timeOption('sessionTimeoutMs', given.sessionTimeoutMs, 10_000, 1_000),
     rebalanceTimeoutMs: timeOption('rebalanceTimeoutMs', given.rebalanceTimeoutMs, 60_000, 1_000),
     connectTimeoutMs: timeOption('connectTimeoutMs', given.connectTimeoutMs, 10_000, 100),
     requestTimeoutMs: timeOption('requestTimeoutMs', given.requestTimeoutMs, 30_000, 1_000),

@@ -28,7 +28,7 @@ describe('the options of kafka', () => {
       sasl: null,
       replication: null,
       minInsyncReplicas: null,
-      sessionTimeoutMs: 30_000,
+      sessionTimeoutMs: 10_000,
       rebalanceTimeoutMs: 60_000,
       connectTimeoutMs: 10_000,
       requestTimeoutMs: 30_000,
