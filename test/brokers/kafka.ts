@@ -19,6 +19,7 @@ import {
   type Proxied,
 } from './kafka-config.ts'
 import { KafkaNode } from './kafka-node.ts'
+import type { KafkaSecurity } from './kafka-security.ts'
 
 /** How a broker is to be. */
 export interface KafkaOptions {
@@ -26,6 +27,8 @@ export interface KafkaOptions {
   readonly conf?: readonly string[]
   /** How many listeners are for proxies of a test. Default 2. */
   readonly proxied?: number
+  /** Adds the listeners with TLS; default without. */
+  readonly security?: KafkaSecurity
   /** Java heap in megabytes. Default 512. */
   readonly heapMb?: number
 }
@@ -43,8 +46,8 @@ const DATA = '/tmp/holdfast-data'
 
 /** Formats the data folder once; the process that the container ends with is the broker itself. */
 const BOOT = [
-  `if [ ! -f ${DATA}/meta.properties ]; then java -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" kafka.tools.StorageTool format --cluster-id "$HOLDFAST_CLUSTER" --config ${CONFIG} > /dev/null; fi`,
-  `exec java -Xmx"$HOLDFAST_HEAP"m -XX:+UseSerialGC -Dlog4j2.configurationFile=${LOGGING} -cp "/opt/kafka/libs/*" kafka.Kafka ${CONFIG}`,
+  `if [ ! -f ${DATA}/meta.properties ]; then java -XX:TieredStopAtLevel=1 -cp "/opt/kafka/libs/*" kafka.tools.StorageTool format --cluster-id "$HOLDFAST_CLUSTER" --config ${CONFIG} $HOLDFAST_FORMAT > /dev/null; fi`,
+  `exec java -Xmx"$HOLDFAST_HEAP"m -XX:+UseSerialGC $HOLDFAST_JAVA -Dlog4j2.configurationFile=${LOGGING} -cp "/opt/kafka/libs/*" kafka.Kafka ${CONFIG}`,
 ].join(' && ')
 
 /** Starts one broker and resolves when it can be used. */
@@ -91,16 +94,23 @@ async function boot({
   options,
   clusterId = randomClusterId(),
 }: Boot): Promise<KafkaNode> {
-  const { conf = [], heapMb = 512, proxied = 2 } = options
-  const ports = await freePorts(proxied)
-  const properties = serverProperties({ member, members, ports, lines: conf }, DATA)
+  const { conf = [], heapMb = 512, proxied = 2, security = null } = options
+  const ports = await freePorts(proxied, security !== null)
+  const lines = [...(security?.lines ?? []), ...conf]
+  const properties = serverProperties({ member, members, ports, lines }, DATA)
   let node: KafkaNode | null = null
   const container = new LoopbackContainer(await imageOf('HOLDFAST_KAFKA_IMAGE'))
     .publish(published(ports))
-    .withEnvironment({ HOLDFAST_CLUSTER: clusterId, HOLDFAST_HEAP: String(heapMb) })
+    .withEnvironment({
+      HOLDFAST_CLUSTER: clusterId,
+      HOLDFAST_HEAP: String(heapMb),
+      HOLDFAST_FORMAT: security?.format ?? '',
+      HOLDFAST_JAVA: security?.java ?? '',
+    })
     .withCopyContentToContainer([
       { content: properties, target: CONFIG, mode: 0o644 },
       { content: logging, target: LOGGING, mode: 0o644 },
+      ...(security?.files ?? []),
     ])
     .withCommand(['sh', '-c', BOOT])
     .onCreated((containerId) => {
@@ -110,12 +120,13 @@ async function boot({
   return startOrTell('Kafka', container, () => node)
 }
 
-async function freePorts(proxied: number): Promise<KafkaPorts> {
+async function freePorts(proxied: number, isSecure: boolean): Promise<KafkaPorts> {
   const behind: Proxied[] = []
   for (let n = 0; n < proxied; n++) {
     behind.push({ port: await freePort(), advertised: await freePort() })
   }
-  return { clients: await freePort(), proxied: behind, secure: null, mutual: null }
+  const [secure, mutual] = isSecure ? [await freePort(), await freePort()] : [null, null]
+  return { clients: await freePort(), proxied: behind, secure, mutual }
 }
 
 /** Port in the container → port of this machine. */
