@@ -70,6 +70,11 @@ export interface KafkaDriver {
   readonly caps: DriverCaps
   /** A new producer; does no I/O until its first `produce`. `name` is for logs and the client id. */
   producer(name: string): DriverProducer
+  /**
+   * Rejects with code `missing-package` when records compressed like that could not be read here;
+   * Kafka's other values of `compression.type` are fine.
+   */
+  checkReading(compression: string): Promise<void>
   /** Joins the group; rejects when that does not work by the deadline. */
   consume(
     spec: GroupSpec,
@@ -87,9 +92,11 @@ export interface DriverProducer {
   /**
    * One result per part, in their order; never rejects and settles by the deadline at the latest. 'stored'
    * only on an answer that names the partition with error code 0. Must not be called again before the
-   * last call settled, nor when no longer `usable`. Each partition may be named once.
+   * last call settled, nor when no longer `usable`. Each partition may be named once. `told` hears the
+   * result of a part, at most once, as soon as it is known; those it does not hear of are in the promise
+   * alone.
    */
-  produce(parts: readonly Part[], deadline: Deadline): Promise<readonly PartResult[]>
+  produce(parts: readonly Part[], deadline: Deadline, told?: Told): Promise<readonly PartResult[]>
   /**
    * false after anything that leaves the client's sequence numbers in doubt: a rejection, a partition the
    * answer does not name, the deadline; and when they are nearly used up. Then a new one has to be made.
