@@ -1,3 +1,5 @@
+import type { TopicPartition } from './driver.ts'
+
 /** Coordinates of a record: topic and partition by Kafka's names, offset decimal, time in Unix milliseconds. */
 export interface Origin {
   readonly topic: string
@@ -8,10 +10,25 @@ export interface Origin {
 
 /** What a received record carries beyond its envelope: where it was first read, also when this is a copy. */
 export class Native {
-  readonly origin: Origin
+  readonly #at: TopicPartition
+  readonly #offset: bigint
+  readonly #timestampMs: number
+  readonly #carried: string | null
 
-  constructor(origin: Origin) {
-    this.origin = origin
+  /** `carried`: what a copy says of where it came from. */
+  constructor(at: TopicPartition, offset: bigint, timestampMs: number, carried: string | null) {
+    this.#at = at
+    this.#offset = offset
+    this.#timestampMs = timestampMs
+    this.#carried = carried
+  }
+
+  /** Worked out only when somebody asks: most messages are never copied. */
+  get origin(): Origin {
+    const origin = this.#carried === null ? null : originOf(this.#carried)
+    if (origin !== null) return origin
+    const { topic, partition } = this.#at
+    return { topic, partition, offset: String(this.#offset), timestampMs: this.#timestampMs }
   }
 }
 

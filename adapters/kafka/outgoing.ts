@@ -6,6 +6,7 @@ import {
 } from '../../src/contract/message.ts'
 import { timeText } from '../../src/contract/time-text.ts'
 import { BATCH_OVERHEAD, recordBound, recordSize } from './batch-writer.ts'
+import { byteMark, BYTES } from './byte-headers.ts'
 import type { Call } from './call.ts'
 import { ATTRIBUTES, ORIGIN } from './cloud-events.ts'
 import type { KafkaRecord } from './driver.ts'
@@ -68,6 +69,8 @@ export function headersOf(envelope: Envelope): Headers {
   for (const header of headers) all.push(header)
   const isCopy = to.kind !== 'topic' && native instanceof Native
   if (isCopy) all.push([ORIGIN, originText(native.origin)])
+  const mark = headers.length === 0 ? null : byteMark(headers)
+  if (mark !== null) all.push([BYTES, mark])
   return all
 }
 

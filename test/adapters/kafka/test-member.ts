@@ -41,7 +41,7 @@ export function specOf(topics: readonly string[], given: Partial<GroupSpec> = {}
 /** A member of a group that writes down what it is told, and reads what is its own from the start. */
 export class TestMember implements ConsumerCallbacks {
   readonly told: string[] = []
-  readonly records_: { readonly name: string; readonly record: FetchedRecord }[] = []
+  readonly read: { readonly name: string; readonly record: FetchedRecord }[] = []
   readonly events: HoldfastEvent[] = []
   readonly failures: HoldfastError[] = []
   readonly nexts = new Map<string, bigint>()
@@ -89,7 +89,7 @@ export class TestMember implements ConsumerCallbacks {
   }
 
   get texts(): string[] {
-    return this.records_.map(({ record }) => record.value?.toString() ?? 'null')
+    return this.read.map(({ record }) => record.value?.toString() ?? 'null')
   }
 
   assigned(epoch: number, parts: readonly TopicPartition[]): void {
@@ -124,7 +124,7 @@ export class TestMember implements ConsumerCallbacks {
     next: bigint,
   ): void {
     const name = nameOf(part)
-    for (const record of records) this.records_.push({ name, record })
+    for (const record of records) this.read.push({ name, record })
     this.nexts.set(name, next)
   }
 
@@ -141,8 +141,8 @@ export class TestMember implements ConsumerCallbacks {
     return eventually(
       systemClock,
       LIMIT_MS,
-      () => `${this.records_.length} of ${count} records came; ${this.told.join('; ')}`,
-      () => this.records_.length >= count,
+      () => `${this.read.length} of ${count} records came; ${this.told.join('; ')}`,
+      () => this.read.length >= count,
     )
   }
 
