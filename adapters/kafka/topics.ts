@@ -15,6 +15,8 @@ export interface TopicLayout {
   readonly leaders: readonly (number | null)[]
   /** Largest batch that the topic takes, in bytes. */
   readonly maxMessageBytes: number
+  /** Its setting `compression.type`: a codec, or 'producer' for whatever each batch has. */
+  readonly compression: string
 }
 
 /** A retry topic that exists. */
@@ -161,7 +163,7 @@ export class TopicTable {
       if (partitions === null) known.layout = null
       else {
         const leaders = partitions.map(({ leader }) => leader)
-        known.layout = { topic, leaders, maxMessageBytes: await this.#limit(topic, known) }
+        known.layout = { topic, leaders, ...(await this.#settings(topic, known)) }
       }
       known.lookedAtMs = clock.now()
       if (known.layout !== null && before !== null) this.#compare(before, known.layout)
@@ -172,21 +174,23 @@ export class TopicTable {
     }
   }
 
-  /** Asked less often than for leaders: one that moves changes no limit. */
-  async #limit(topic: string, known: Known): Promise<number> {
+  /** Asked less often than for leaders: one that moves changes no setting. */
+  async #settings(topic: string, known: Known): Promise<Settings> {
     const { admin, clock, emit } = this.#options
     const isKnown = clock.now() - known.describedAtMs < FRESH_MS
-    if (known.layout !== null && isKnown) return known.layout.maxMessageBytes
+    if (known.layout !== null && isKnown) {
+      const { maxMessageBytes, compression } = known.layout
+      return { maxMessageBytes, compression }
+    }
     known.describedAtMs = clock.now()
     try {
-      const config = await admin.describeTopic(topic)
-      return Number(config['max.message.bytes'] ?? DEFAULT_MAX_MESSAGE_BYTES)
+      return settingsIn(await admin.describeTopic(topic))
     } catch (error) {
       // Who may write may not be allowed to look: too large is then found out by the broker.
       if (!isHoldfastError(error) || error.code !== 'topology') throw error
-      const message = `the largest message of topic "${topic}" is not known, ${DEFAULT_MAX_MESSAGE_BYTES} bytes are assumed: ${error.message}`
-      emit({ type: 'warning', code: 'kafka.limit-unknown', message })
-      return DEFAULT_MAX_MESSAGE_BYTES
+      const message = `the settings of topic "${topic}" are not known, ${DEFAULT_MAX_MESSAGE_BYTES} bytes per message are assumed: ${error.message}`
+      emit({ type: 'warning', code: 'kafka.settings-unknown', message })
+      return settingsIn({})
     }
   }
 
@@ -196,5 +200,14 @@ export class TopicTable {
     const { emit } = this.#options
     const message = `topic "${now.topic}" has ${has} partitions instead of ${had}: keys change their partition, and their order across that moment is lost, unless frozenPartitionCount says ${had}`
     emit({ type: 'warning', code: 'kafka.partitions-changed', message })
+  }
+}
+
+type Settings = Pick<TopicLayout, 'maxMessageBytes' | 'compression'>
+
+function settingsIn(config: Readonly<Record<string, string>>): Settings {
+  return {
+    maxMessageBytes: Number(config['max.message.bytes'] ?? DEFAULT_MAX_MESSAGE_BYTES),
+    compression: config['compression.type'] ?? 'producer',
   }
 }

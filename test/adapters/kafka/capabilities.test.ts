@@ -40,7 +40,7 @@ describe('the capabilities of kafka', () => {
 
   it('leave room for headers below what a topic takes', () => {
     const caps = { producer: KAFKAJS, consumer: KAFKAJS }
-    const layout = { topic: 't', leaders: [1], maxMessageBytes: 10_000 }
+    const layout = { topic: 't', leaders: [1], maxMessageBytes: 10_000, compression: 'producer' }
     const of = (maxBodyBytes: number | null, known: typeof layout | null) =>
       capabilitiesOf(caps, { maxBodyBytes }, () => known).limits('t').maxBodyBytes
     expect(of(null, layout)).toBe(5_904)

@@ -63,7 +63,12 @@ describe('the topic table', () => {
     const stage = new Stage()
     stage.leaders.set('t', [1, 2, null])
     const [one, other] = await Promise.all([stage.table.look('t'), stage.table.look('t')])
-    expect(one).toEqual({ topic: 't', leaders: [1, 2, null], maxMessageBytes: 2000 })
+    expect(one).toEqual({
+      topic: 't',
+      leaders: [1, 2, null],
+      maxMessageBytes: 2000,
+      compression: 'producer',
+    })
     expect(other).toBe(one)
     await stage.table.look('t')
     expect(stage.table.find('t')).toBe(one)
