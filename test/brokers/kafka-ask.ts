@@ -6,6 +6,7 @@ const TRY_MS = 5_000
 const CLIENT = 'rig'
 const PREFERRED = 0
 const LEADER_IS_PREFERRED = 84
+const NO_STRING = -1
 
 interface Request {
   readonly api: number
@@ -147,4 +148,29 @@ export async function electPreferred(
     })
   })
   return failed
+}
+
+/** The node that coordinates a group, as this broker knows it. */
+export async function askCoordinator(port: number, groupId: string): Promise<number> {
+  const body = new ByteWriter().string(groupId).int8(0)
+  const answer = await ask(port, { api: 10, version: 2, body })
+  answer.int32()
+  const error = answer.int16()
+  if (error !== 0) throw new Error(`the group ${groupId} has no coordinator: error ${error}`)
+  answer.string()
+  return answer.int32()
+}
+
+/** Takes members out of their group, as an operator would: they hear of it at their next heartbeat. */
+export async function removeMembers(
+  coordinatorPort: number,
+  groupId: string,
+  memberIds: readonly string[],
+): Promise<void> {
+  const body = new ByteWriter().string(groupId).count(memberIds.length)
+  for (const memberId of memberIds) body.string(memberId).int16(NO_STRING)
+  const answer = await ask(coordinatorPort, { api: 13, version: 3, body })
+  answer.int32()
+  const error = answer.int16()
+  if (error !== 0) throw new Error(`no member of ${groupId} was removed: error ${error}`)
 }
