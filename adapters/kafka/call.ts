@@ -20,6 +20,8 @@ export interface CallOwner {
   ended(call: Call): void
   /** The broker's word about one that was reported at its deadline. */
   late(call: Call, index: number, outcome: SendOutcome): void
+  /** Its deadline passed; its envelopes may still stand in queues. */
+  expired(call: Call): void
 }
 
 /** One call of `send`: what of it is open, and how it is reported, each envelope exactly once. */
@@ -103,6 +105,7 @@ export class Call extends Watched {
   /** Its deadline: what was written may be stored, what was not never will be. */
   override onDue(): void {
     this.giveUp(NOT_WRITTEN, NOT_CONFIRMED)
+    this.#owner.expired(this)
   }
 
   /** Ends everything that is open, by whether it was written. */

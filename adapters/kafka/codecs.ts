@@ -22,9 +22,9 @@ const numbers: Readonly<Record<CodecName, number>> = { gzip: 1, snappy: 2, lz4: 
 export type LoadPackage = (name: string) => Promise<unknown>
 
 const packages: Readonly<Record<string, () => Promise<unknown>>> = {
-  'kafkajs-snappy': () => import('kafkajs-snappy' as string),
-  lz4js: () => import('lz4js' as string),
-  fzstd: () => import('fzstd' as string),
+  'kafkajs-snappy': () => import('kafkajs-snappy'),
+  lz4js: () => import('lz4js'),
+  fzstd: () => import('fzstd'),
 }
 
 /**
@@ -113,7 +113,7 @@ function nodeZstd(node: object): Codec | null {
 }
 
 function fzstd(loaded: unknown): Codec {
-  const { decompress } = exportsOf<{ decompress: (bytes: Buffer) => Uint8Array }>(loaded)
+  const { decompress } = exportsOf(loaded) as { decompress: (bytes: Buffer) => Uint8Array }
   return { compress: null, decompress: async (bytes) => asBuffer(decompress(bytes)) }
 }
 
@@ -124,7 +124,7 @@ interface KafkajsCodec {
 }
 
 function snappy(loaded: unknown): Codec {
-  const codec = exportsOf<() => KafkajsCodec>(loaded)()
+  const codec = (exportsOf(loaded) as () => KafkajsCodec)()
   return {
     compress: async (buffer) => asBuffer(await codec.compress({ buffer })),
     decompress: async (bytes) => asBuffer(await codec.decompress(bytes)),
@@ -132,7 +132,7 @@ function snappy(loaded: unknown): Codec {
 }
 
 function lz4(loaded: unknown): Codec {
-  const library = exportsOf<{ decompress: (bytes: Buffer) => Uint8Array } & Lz4Block>(loaded)
+  const library = exportsOf(loaded) as { decompress: (bytes: Buffer) => Uint8Array } & Lz4Block
   return {
     compress: async (bytes) => frameLz4(bytes, library),
     decompress: async (bytes) => asBuffer(library.decompress(bytes)),
@@ -140,8 +140,8 @@ function lz4(loaded: unknown): Codec {
 }
 
 /** Packages of the old kind are the default export of what `import` gives. */
-function exportsOf<T>(loaded: unknown): T {
-  return ((loaded as { default?: unknown }).default ?? loaded) as T
+function exportsOf(loaded: unknown): unknown {
+  return (loaded as { default?: unknown }).default ?? loaded
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

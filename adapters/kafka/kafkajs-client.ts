@@ -39,8 +39,8 @@ export async function kafkajsClient(
 async function loadKafkajs(): Promise<Kafkajs> {
   try {
     // Of the old kind: its names are found under the default export in any case.
-    const loaded = await import('kafkajs')
-    return ('default' in loaded ? loaded.default : loaded) as Kafkajs
+    const loaded: Kafkajs & { readonly default?: Kafkajs } = await import('kafkajs')
+    return loaded.default ?? loaded
   } catch (cause) {
     const text = 'the Kafka adapter needs the package kafkajs (2.2.4): npm install kafkajs@2.2.4'
     throw new HoldfastError('missing-package', text, { cause })

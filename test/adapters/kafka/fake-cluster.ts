@@ -95,11 +95,11 @@ export class FakeCluster {
   readonly asked: AskedPart[] = []
   faults: Faults = () => null
   /** Code of an answer to InitProducerId. */
-  identityCode = 0
+  identityCode: number = 0
   /** Nodes that answer nothing at all. */
-  readonly hung = new Set<number>()
-  identities = 0
-  requests = 0
+  readonly hung: Set<number> = new Set()
+  identities: number = 0
+  requests: number = 0
 
   private constructor(servers: Server[]) {
     this.#servers = servers
@@ -237,10 +237,8 @@ export class FakeCluster {
       writer.int16(leader < 0 ? 5 : 0)
       writer.int32(index)
       writer.int32(leader)
-      for (const _list of ['replicas', 'isr']) {
-        writer.int32(1)
-        writer.int32(Math.max(0, leader))
-      }
+      // Replicas, and those in sync.
+      for (const one of [1, Math.max(0, leader), 1, Math.max(0, leader)]) writer.int32(one)
     }
   }
 

@@ -38,9 +38,9 @@ describe('the partition of a key', () => {
   it('is the same as through kafkajs, today and before 2.0', () => {
     fc.assert(
       fc.property(keys, fc.integer({ min: 1, max: 200 }), (key, partitions) => {
-        const { JavaCompatiblePartitioner, LegacyPartitioner } = Partitioners
+        const { DefaultPartitioner, LegacyPartitioner } = Partitioners
         expect(partitionerOf('java')(key, partitions)).toBe(
-          asKafkajs(JavaCompatiblePartitioner, key, partitions),
+          asKafkajs(DefaultPartitioner, key, partitions),
         )
         expect(partitionerOf('legacy')(key, partitions)).toBe(
           asKafkajs(LegacyPartitioner, key, partitions),
