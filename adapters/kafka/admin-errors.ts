@@ -8,6 +8,7 @@ export const KAFKA = {
   topicAuthorization: 29,
   groupAuthorization: 30,
   clusterAuthorization: 31,
+  illegalSaslState: 34,
   topicExists: 36,
 } as const
 
@@ -86,7 +87,8 @@ function meaningOf(
     return { code: 'topology', advice: ': allow it to the user of the connection' }
   }
   const isLogin = chain(error).some(({ name }) => name === 'KafkaJSSASLAuthenticationError')
-  if (isLogin) return { code: 'unavailable', advice: ': look at the option sasl' }
+  if (isLogin || code === KAFKA.illegalSaslState)
+    return { code: 'unavailable', advice: ': look at the option sasl' }
   if (isPassing(error))
     return { code: code === undefined ? 'connection-lost' : 'unavailable', advice: '' }
   return { code: 'topology', advice: '' }

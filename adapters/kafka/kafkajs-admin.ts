@@ -248,10 +248,17 @@ export class KafkajsAdmin implements DriverAdmin {
     const { clock, timeoutMs, client } = this.#options
     if (this.#isClosed) throw new ClosedError('broker')
     const cluster = (this.#cluster ??= clusterOf(client))
+    let isConnected = false
+    const connectedWork = async (): Promise<T> => {
+      await connected(cluster)
+      isConnected = true
+      return work(cluster)
+    }
     try {
-      return await withDeadline(clock, deadline, () => connected(cluster, work), what)
+      return await withDeadline(clock, deadline, connectedWork, what)
     } catch (error) {
-      if (isOver(error)) void this.#drop(cluster, clock.now() + timeoutMs)
+      // A connection whose log-in failed halfway stays in that state for ever.
+      if (isOver(error) || !isConnected) void this.#drop(cluster, clock.now() + timeoutMs)
       throw error
     }
   }
@@ -274,10 +281,9 @@ export class KafkajsAdmin implements DriverAdmin {
   }
 }
 
-async function connected<T>(cluster: Cluster, work: (cluster: Cluster) => Promise<T>): Promise<T> {
+async function connected(cluster: Cluster): Promise<void> {
   await cluster.connect()
   if (Object.keys(cluster.brokerPool.brokers).length === 0) await cluster.refreshMetadata()
-  return work(cluster)
 }
 
 /** Nothing for who may not look: it is not needed to work. */

@@ -18,6 +18,8 @@ export interface Kafkajs {
 
 /** Levels of kafkajs's own logging. */
 const LOG_NOTHING = 0
+/** Enough for one of the addresses to be away. */
+const RETRY = { retries: 1, initialRetryTime: 100 }
 /** A connection is logged in again when that much of its session is left. */
 const REAUTHENTICATE_MS = 10_000
 
@@ -57,6 +59,8 @@ function configOf(settings: KafkajsSettings, random: Random): KafkaConfig {
     authenticationTimeout: connectTimeoutMs,
     reauthenticationThreshold: REAUTHENTICATE_MS,
     requestTimeout: requestTimeoutMs,
+    // Who asks tries again by itself, in its own time, and knows why it has to.
+    retry: RETRY,
     logLevel: LOG_NOTHING,
     // Its environment variable would turn it on again.
     logCreator: () => () => undefined,
@@ -66,9 +70,20 @@ function configOf(settings: KafkajsSettings, random: Random): KafkaConfig {
 }
 
 function saslOf(sasl: SaslOptions): SASLOptions {
-  if (sasl.mechanism !== 'oauthbearer') return sasl
+  // A copy: kafkajs writes into what it is given.
+  if (sasl.mechanism !== 'oauthbearer') return { ...sasl }
   const { mechanism, token } = sasl
-  return { mechanism, oauthBearerProvider: async () => ({ value: await token() }) }
+  const oauthBearerProvider = async (): Promise<{ value: string }> => {
+    try {
+      return { value: await token() }
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new HoldfastError('unavailable', `the option sasl.token gave no token: ${why}`, {
+        cause,
+      })
+    }
+  }
+  return { mechanism, oauthBearerProvider }
 }
 
 function shuffled(addresses: readonly string[], random: Random): string[] {
