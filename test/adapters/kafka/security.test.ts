@@ -4,7 +4,7 @@ import { Opened } from '../../../adapters/kafka/opened.ts'
 import { resolveOptions, type KafkaOptions } from '../../../adapters/kafka/options.ts'
 import { KafkaSender } from '../../../adapters/kafka/sender.ts'
 import type { BrokerState, SendOutcome } from '../../../src/contract/broker.ts'
-import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
+import { sleep, systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import { silent } from '../../../src/contract/events.ts'
 import { startKafka } from '../../brokers/kafka.ts'
@@ -12,7 +12,10 @@ import { KafkaSecurity } from '../../brokers/kafka-security.ts'
 import { draft } from '../../conformance/broker/envelopes.ts'
 
 const security = await KafkaSecurity.make()
-const { node, remove } = await startKafka({ security })
+/** The broker ends connections that have not logged in again by then; clients do so ten seconds before. */
+const SESSION_MS = 12_000
+const conf = [`listener.name.secure.connections.max.reauth.ms=${SESSION_MS}`]
+const { node, remove } = await startKafka({ security, conf })
 afterAll(remove)
 
 const { ca, client, user } = security
@@ -35,8 +38,14 @@ async function open(given: KafkaOptions, signal = abort.signal): Promise<Opened>
   return one
 }
 
-/** Publishes one message into a topic that is made for it. */
-async function published(given: KafkaOptions, topic: string): Promise<SendOutcome> {
+type Publish = () => Promise<SendOutcome>
+
+/** Does something with a topic that is made for it. */
+async function publishing<T>(
+  given: KafkaOptions,
+  topic: string,
+  work: (publish: Publish) => Promise<T>,
+): Promise<T> {
   const one = await open(given)
   const levels = { partitions: 1, ordering: 'key', retryLevelsMs: [] } as const
   await one.provisioner.provision({ topics: [{ name: topic, groups: ['g'], ...levels }] }, 'create')
@@ -49,16 +58,18 @@ async function published(given: KafkaOptions, topic: string): Promise<SendOutcom
     purpose: 'publish',
     health: () => undefined,
   })
-  try {
-    return await new Promise((resolve) => {
+  const publish: Publish = () =>
+    new Promise((resolve) => {
       sender.send([draft(topic)], systemClock.now() + 10_000, (_, __, outcome) => resolve(outcome))
     })
+  try {
+    return await work(publish)
   } finally {
     await sender.close(systemClock.now() + 1_000)
   }
 }
 
-/** Tries for a second and a half, and what it says then. */
+/** What it says while it tries. */
 async function refusal(given: KafkaOptions): Promise<string> {
   const patience = new AbortController()
   const opening = open(given, patience.signal)
@@ -80,7 +91,8 @@ describe('a connection to kafka', () => {
     ],
     ['mtls', mutual],
   ])('publishes over TLS, logged in by %s', async (name, given) => {
-    expect(await published(given, `security-${name}`)).toMatchObject({ status: 'confirmed' })
+    const outcome = await publishing(given, `security-${name}`, (publish) => publish())
+    expect(outcome).toMatchObject({ status: 'confirmed' })
   })
 
   it.each<readonly [string, KafkaOptions, RegExp]>([
@@ -117,5 +129,24 @@ describe('a connection to kafka', () => {
     await open({ ...secure, sasl: { mechanism: 'oauthbearer', token } })
     expect(states[0]?.reason).toMatch(/sasl.token gave no token: the issuer is away/)
     expect(asked).toBeGreaterThan(1)
+  })
+
+  it('goes on beyond the end of its session, by a new token', { timeout: 60_000 }, async () => {
+    let asked = 0
+    const token = async () => {
+      asked++
+      return security.token()
+    }
+    const given: KafkaOptions = { ...secure, sasl: { mechanism: 'oauthbearer', token } }
+    await publishing(given, 'security-session', async (publish) => {
+      await publish()
+      const before = asked
+      const until = systemClock.now() + SESSION_MS + 2_000
+      while (systemClock.now() < until) {
+        expect(await publish()).toMatchObject({ status: 'confirmed' })
+        await sleep(systemClock, 200)
+      }
+      expect(asked).toBeGreaterThan(before)
+    })
   })
 })
