@@ -42,6 +42,10 @@ export class FakeFlight {
     return texts.join('; ')
   }
 
+  isTold(index: number): boolean {
+    return this.#results[index] !== undefined
+  }
+
   /** Tells one part, and leaves the others open. */
   tell(index: number, result: PartResult): void {
     this.#results[index] = result

@@ -1,3 +1,4 @@
+import { compatibilityPartitioner } from '@platformatic/kafka'
 import fc from 'fast-check'
 import { Partitioners } from 'kafkajs'
 import { describe, expect, it } from 'vitest'
@@ -47,6 +48,15 @@ describe('the partition of a key', () => {
         )
       }),
       { numRuns: 2_000 },
+    )
+  })
+
+  it('is the same as through @platformatic/kafka, where it is compatible', () => {
+    fc.assert(
+      fc.property(keys, fc.integer({ min: 1, max: 200 }), (key, partitions) => {
+        const theirs = compatibilityPartitioner({ topic: 't' }, Buffer.from(key)) % partitions
+        expect(partitionerOf('java')(key, partitions)).toBe(theirs)
+      }),
     )
   })
 
