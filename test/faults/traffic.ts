@@ -28,8 +28,15 @@ export interface Ground {
   broker(): Broker
   /** How its topic is declared; default nothing but its group. */
   readonly settings?: TopicSettings
-  /** What is left of a topic and its group, by name, read by a plain client past every proxy. */
-  residue(topic: string, group: string): Promise<Readonly<Record<string, number>>>
+  /**
+   * What is left of a topic and its group, by name, read by a plain client past every proxy; where the
+   * broker keeps what was handled, also how many of the confirmed ids it does not have.
+   */
+  residue(
+    topic: string,
+    group: string,
+    confirmed: ReadonlySet<string>,
+  ): Promise<Readonly<Record<string, number>>>
 }
 
 /** How much there is to do, and where. */
@@ -60,7 +67,7 @@ export class Traffic {
   readonly #publisher: ReliablePublisher
   readonly #consumer: ReliableConsumer<Topic<Item>>
   readonly #handled = new Set<string>()
-  #confirmed = 0
+  readonly #confirmed = new Set<string>()
   #deliveries = 0
   // oxlint-disable-next-line no-unused-private-class-members -- read by the loop, which the rule does not see
   #isPublishing = true
@@ -105,7 +112,7 @@ export class Traffic {
 
   /** How many messages were confirmed so far. */
   get confirmed(): number {
-    return this.#confirmed
+    return this.#confirmed.size
   }
 
   async start(): Promise<void> {
@@ -121,10 +128,10 @@ export class Traffic {
 
   /** Until 100 more messages are confirmed, and 100 more are handled. */
   async flows(): Promise<void> {
-    const [confirmed, handled] = [this.#confirmed + 100, this.#handled.size + 100]
+    const [confirmed, handled] = [this.#confirmed.size + 100, this.#handled.size + 100]
     await until(
-      `100 more messages: ${this.#confirmed} confirmed and ${this.#handled.size} handled so far`,
-      () => Promise.resolve(this.#confirmed >= confirmed && this.#handled.size >= handled),
+      `100 more messages: ${this.#confirmed.size} confirmed and ${this.#handled.size} handled so far`,
+      () => Promise.resolve(this.#confirmed.size >= confirmed && this.#handled.size >= handled),
       LIMIT_MS,
     )
   }
@@ -142,14 +149,14 @@ export class Traffic {
     await Promise.all(this.#workers)
     const { drainedWithinMs = LIMIT_MS } = expected
     await until(
-      `everything handled: ${this.#handled.size} of ${this.#confirmed}`,
-      () => Promise.resolve(this.#handled.size >= this.#confirmed),
+      `everything handled: ${this.#handled.size} of ${this.#confirmed.size}`,
+      () => Promise.resolve(this.#handled.size >= this.#confirmed.size),
       drainedWithinMs,
     )
     await this.#publisher.close({ timeoutMs: 30_000 })
     await this.#consumer.drain({ timeoutMs: 30_000 })
     this.#history.write('process_end', 'ok')
-    const residue = await this.#options.ground.residue(this.topicName, GROUP)
+    const residue = await this.#options.ground.residue(this.topicName, GROUP, this.#confirmed)
     const verdict = check(readHistory([this.#file]), { groups: [GROUP], residue, ...expected })
     assert.deepEqual(verdict.violations, [])
     return verdict
@@ -179,7 +186,7 @@ export class Traffic {
     this.#history.write('publish', 'invoke', facts)
     try {
       await this.#publisher.publish(this.#items, item, { id: msgId })
-      this.#confirmed++
+      this.#confirmed.add(msgId)
       this.#history.write('publish', 'ok', facts)
     } catch (error) {
       const isRefused = error instanceof PublishRefusedError

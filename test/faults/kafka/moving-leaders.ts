@@ -2,6 +2,9 @@ import { randomBytes } from 'node:crypto'
 
 import type { Producer } from 'kafkajs'
 
+import { kafka, type KafkaOptions } from '../../../adapters/kafka/index.ts'
+import { topic as topicOf } from '../../../src/contract/topic.ts'
+import { ReliablePublisher } from '../../../src/publish/publisher.ts'
 import { LeaderMover } from '../../brokers/kafka-leaders.ts'
 import type { KafkaCluster } from '../../brokers/kafka-cluster.ts'
 import { readEach } from '../../brokers/kafka-read.ts'
@@ -98,7 +101,7 @@ class Tally {
     const stored = new Set<number>()
     let doubled = 0
     await readEach(brokers, topic, ({ value }) => {
-      const number = Number.parseInt(String(value), 10)
+      const number = Number(/\d+/.exec(String(value))?.[0])
       missing.delete(number)
       if (stored.has(number)) doubled++
       stored.add(number)
@@ -131,4 +134,27 @@ export async function plainWriter(
     },
     close: () => producer.disconnect(),
   }
+}
+
+/** The library as most use it, over whatever client the options name. */
+export function holdfastWriter(
+  brokers: readonly string[],
+  topic: string,
+  options: Partial<KafkaOptions> = {},
+): Promise<Writer> {
+  const numbered = topicOf<string>(topic, { key: (body) => body.slice(0, body.indexOf(' ')) })
+  const publisher = new ReliablePublisher({
+    broker: kafka({ ...options, brokers }),
+    topics: { [topic]: { groups: [] } },
+    topology: 'none',
+    deadlineMs: 60_000,
+    logging: 'silent',
+  })
+  return Promise.resolve({
+    write: async (numbers) => {
+      const outcomes = await publisher.publishBatch(numbered, numbers.map(bodyOf))
+      return numbers.filter((_, index) => outcomes[index]?.status === 'confirmed')
+    },
+    close: () => publisher.close(),
+  })
 }
