@@ -12,14 +12,17 @@ export async function membersOf(
   return groups.flatMap(({ members }) => members.map(({ memberId }) => memberId))
 }
 
-/** Takes every member out of the group without asking it; returns how many there were. */
-export async function expelMembers(nodes: readonly KafkaNode[], groupId: string): Promise<number> {
+/** Takes every member out of the group without asking it; returns who they were. */
+export async function expelMembers(
+  nodes: readonly KafkaNode[],
+  groupId: string,
+): Promise<readonly string[]> {
   const memberIds = await membersOf(nodes, groupId)
-  if (memberIds.length === 0) return 0
+  if (memberIds.length === 0) return []
   const coordinator = await Promise.any(
     nodes.map(({ address }) => askCoordinator(address.ports.clients, groupId)),
   )
   const { ports } = nodes.find(({ id }) => id === coordinator)!.address
   await removeMembers(ports.clients, groupId, memberIds)
-  return memberIds.length
+  return memberIds
 }

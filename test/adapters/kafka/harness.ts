@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url'
 
 import { kafka, type KafkaOptions } from '../../../adapters/kafka/index.ts'
 import { openBehind, type Behind } from '../../brokers/kafka-behind.ts'
-import { expelMembers } from '../../brokers/kafka-groups.ts'
+import { until } from '../../brokers/handshake.ts'
+import { expelMembers, membersOf } from '../../brokers/kafka-groups.ts'
 import type { KafkaNode } from '../../brokers/kafka-node.ts'
 import { deleteTopic } from '../../brokers/kafka-topics.ts'
 import type { Action, Seen } from '../../brokers/proxy/kafka-proxy.ts'
@@ -14,6 +15,7 @@ export type Variant = Partial<Omit<KafkaOptions, 'brokers' | 'url' | 'client'>>
 
 /** How long a group waits for a member that died: short, and long enough for a busy machine. */
 const SESSION_MS = 6_000
+const JOIN_LIMIT_MS = 30_000
 /** What a broker answers for a partition whose leader is somebody else. */
 const NOT_LEADER = 6
 
@@ -78,24 +80,37 @@ export class Rig {
         return () => heal(rules)
       },
       // What is not connected writes nothing: connections of one topic are those of all.
-      neverWrite: () => {
+      neverWrite: async () => {
         const refusals = this.proxies.map((proxy) => proxy.refuse())
         for (const proxy of this.proxies) proxy.reset()
+        // Who writes hears of it within a few rounds: it is this process, at the other end.
+        for (let round = 0; round < 10; round++) await new Promise(setImmediate)
         return () => heal(refusals)
       },
       // Each broker may lose that many.
       loseConfirm: (topic, count) => {
         this.#rules(writesTo(topic), { do: 'lose-answer' }, count)
       },
-      loseSource: async (topic, group) => {
-        await expelMembers(this.nodes, `${topic}.${group}`)
-      },
+      loseSource: (topic, group) => this.#loseSources(`${topic}.${group}`),
       deleteDestination: (topic) => deleteTopic(this.direct, topic),
     }
   }
 
   #rules(match: (seen: Seen) => boolean, action: Action, count: number): readonly Fault[] {
     return this.proxies.map((proxy) => proxy.rule(match, action, count))
+  }
+
+  /** Until all of them have joined anew, which they do when they next say that they are alive. */
+  async #loseSources(groupId: string): Promise<void> {
+    const expelled = await expelMembers(this.nodes, groupId)
+    await until(
+      `the members of ${groupId} to join again`,
+      async () => {
+        const members = await membersOf(this.nodes, groupId)
+        return members.length >= expelled.length && !members.some((id) => expelled.includes(id))
+      },
+      JOIN_LIMIT_MS,
+    )
   }
 
   /** All of it, since a cluster of which one broker restarts never went away. */
