@@ -1,6 +1,7 @@
 import { isHoldfastError } from '../../src/contract/errors.ts'
 import type { Finding } from '../../src/contract/topology.ts'
 import type { CommittedOffset, DriverAdmin, PartitionOffset } from './driver.ts'
+import { DECLARED } from './offset-metadata.ts'
 
 /** What a group is anchored by. */
 export type AnchorAdmin = Pick<DriverAdmin, 'offsets' | 'groupOffsets' | 'setGroupOffsets'>
@@ -12,9 +13,6 @@ export interface AnchoredGroup {
   /** It was declared before, whatever is known of its offsets. */
   readonly isKnown: boolean
 }
-
-/** Said beside an offset until the group's first consumer commits. */
-const DECLARED = 'holdfast:declared'
 
 /**
  * Commits where a group starts in the partitions that have no offset of it: a new group at their ends, so

@@ -75,11 +75,12 @@ export interface KafkaDriver {
    * Kafka's other values of `compression.type` are fine.
    */
   checkReading(compression: string): Promise<void>
-  /** Joins the group; rejects when that does not work by the deadline. */
+  /** Joins the group; rejects, with nothing left open, when that does not work by the deadline, or is given up. */
   consume(
     spec: GroupSpec,
     callbacks: ConsumerCallbacks,
     deadline: Deadline,
+    signal?: AbortSignal,
   ): Promise<DriverConsumer>
   /** One for the driver, connected on first use and again after losses. */
   readonly admin: DriverAdmin

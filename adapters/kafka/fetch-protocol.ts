@@ -37,7 +37,7 @@ export interface FetchAnswers {
 }
 
 /** Fetch, in the version that every broker from 2.3 to 4.x takes. */
-export const FETCH = Object.freeze({ key: 1, version: 11, name: 'Fetch' })
+export const FETCH = { key: 1, version: 11, name: 'Fetch' } as const
 
 const NO_RECORDS = Buffer.alloc(0)
 /** An ordinary consumer, that reads what is committed, without a fetch session. */

@@ -6,7 +6,7 @@ import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
 import type { FetchAnswer, FetchAnswers, FetchPart } from './fetch-protocol.ts'
 import { groupError } from './group-errors.ts'
 import type { GroupLink } from './group-link.ts'
-import { nameOf } from './membership.ts'
+import { nameOf } from './part-name.ts'
 import { readBatches, type Decompress } from './record-batch.ts'
 
 /** What fetching needs. */

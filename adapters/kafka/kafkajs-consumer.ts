@@ -2,6 +2,7 @@ import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock, Random } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Emit } from '../../src/contract/events.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
 import type {
   CommitOffset,
   CommittedOffset,
@@ -30,17 +31,20 @@ export interface KafkajsConsumerOptions {
 
 /** How often the leader looks whether topics have grown. */
 const LOOK_MS = 60_000
+/** How long leaving takes at most when nobody waits for it. */
+const GIVEN_UP_MS = 1_000
 
-/** Joins a group on connections of kafkajs. Rejects, with nothing left open, when that does not work by the deadline. */
+/** Joins a group on connections of kafkajs. Rejects, with nothing left open, when that does not work by the deadline or is given up. */
 export async function joinByKafkajs(
   options: KafkajsConsumerOptions,
   spec: GroupSpec,
   callbacks: ConsumerCallbacks,
   deadline: Deadline,
+  signal?: AbortSignal,
 ): Promise<DriverConsumer> {
   const link = new KafkajsGroupLink({ ...options, ...spec })
   const consumer = new GroupConsumer(link, { ...options, lookMs: LOOK_MS }, spec, callbacks)
-  return consumer.opened(deadline)
+  return consumer.opened(deadline, signal)
 }
 
 /** What a member needs, whatever its connections are. */
@@ -88,13 +92,18 @@ export class GroupConsumer implements DriverConsumer {
   }
 
   /** Resolves with itself when it has joined. */
-  async opened(deadline: Deadline): Promise<this> {
-    try {
+  async opened(deadline: Deadline, signal?: AbortSignal): Promise<this> {
+    const { clock, requestTimeoutMs } = this.#options
+    const join = async (): Promise<void> => {
       await this.#link.open(deadline)
       await this.#membership.start(deadline)
+    }
+    try {
+      await withDeadline(clock, deadline, join, 'joining the group', signal)
       return this
     } catch (error) {
-      await this.close(this.#options.clock.now() + this.#options.requestTimeoutMs)
+      const patience = signal?.aborted === true ? GIVEN_UP_MS : requestTimeoutMs
+      await this.close(clock.now() + patience)
       throw groupError('joining the group', error)
     }
   }

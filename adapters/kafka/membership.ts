@@ -8,6 +8,7 @@ import { assign, type GroupMember } from './assigner.ts'
 import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
 import { groupError, troubleOf } from './group-errors.ts'
 import type { GroupLink, Joined, Member } from './group-link.ts'
+import { nameOf } from './part-name.ts'
 import { decodeAssignment, decodeClaim, encodeAssignment, encodeClaim } from './group-protocol.ts'
 
 /** What membership tells of itself. */
@@ -363,11 +364,6 @@ export class Membership {
 
 function byName(parts: readonly TopicPartition[]): Map<string, TopicPartition> {
   return new Map(parts.map((part) => [nameOf(part), part]))
-}
-
-/** Topic and partition as one text. */
-export function nameOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`
 }
 
 function layoutOf(partitions: ReadonlyMap<string, readonly number[]>): string {

@@ -22,6 +22,11 @@ export interface EncodedProgress {
 /** What a broker takes as metadata of an offset, in bytes; its own default of `offset.metadata.max.bytes`. */
 export const MOST_METADATA_BYTES = 4_096
 
+/** Said beside the offset of a group that was declared, until its first consumer commits. */
+export const DECLARED = 'holdfast:declared'
+
+const UNTOUCHED: Progress = Object.freeze({ handedTo: 0, doneTo: 0, open: Object.freeze([]) })
+
 /** First field of the text, so that nobody's own metadata is taken for ours. */
 const MARK = 'holdfast1'
 /** Bits of one character of base64. */
@@ -52,6 +57,7 @@ export function encodeProgress(offset: bigint, progress: Progress): EncodedProgr
  * else's, or ours beside another offset, be it that an operator moved it.
  */
 export function decodeProgress(offset: bigint, metadata: string | null): Progress | null {
+  if (metadata === DECLARED) return UNTOUCHED
   const fields = metadata?.split(';')
   if (fields?.[0] !== MARK || fields[1] !== offset.toString(36)) return null
   const [handedTo, doneTo = 0, count = 0, rest = 0] = [2, 3, 4, 5].map((at) => {

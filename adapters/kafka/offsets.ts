@@ -1,4 +1,4 @@
-import { encodeProgress, type EncodedProgress, type Progress } from './offset-metadata.ts'
+import { encodeProgress, type Progress } from './offset-metadata.ts'
 
 /** A record that was handed out; it is a link in its tracker's list, so that tracking allocates nothing. */
 export abstract class Tracked {
@@ -13,6 +13,16 @@ export interface Commitable {
   /** Everything before it is done. */
   readonly offset: bigint
   readonly progress: Progress
+}
+
+/** A commit as it is sent. */
+export interface Commit {
+  readonly offset: bigint
+  readonly text: string | null
+  /** Records that are done and not said to be, at most: they did not fit. */
+  readonly misses: number
+  /** How much of the room for holes was wanted. */
+  readonly share: number
 }
 
 const NOTHING: Progress = Object.freeze({ handedTo: 0, doneTo: 0, open: Object.freeze([]) })
@@ -140,9 +150,13 @@ export class OffsetTracker<T extends Tracked> {
   }
 
   /** The same as text that fits beside the offset. */
-  encoded(handedTo: number): EncodedProgress & { readonly offset: bigint } {
+  encoded(handedTo: number): Commit {
     const { offset, progress } = this.snapshot(handedTo)
-    return { offset, ...encodeProgress(offset, progress) }
+    const { text, doneTo, share } = encodeProgress(offset, progress)
+    const { open } = progress
+    const beyond = progress.doneTo - doneTo
+    const openBeyond = beyond === 0 ? 0 : open.filter((place) => place >= doneTo).length
+    return { offset, text, share, misses: beyond - openBeyond }
   }
 
   /** Places that were open when it was assigned and are still ahead. */

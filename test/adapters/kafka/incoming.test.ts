@@ -118,7 +118,7 @@ describe('incoming', () => {
   it('gives a foreign record the same id wherever a copy of it is read', () => {
     const first = incoming(foreign(), at)
     const copy: Envelope = {
-      ...first,
+      ...(first as Envelope),
       to: { kind: 'group', topic: 'orders', group: 'a', delayMs: 1_000 },
     }
     const again = incoming(recordOf(copy), { ...at, topic: 'test.orders.a.retry.1000' })

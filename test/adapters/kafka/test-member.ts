@@ -12,7 +12,7 @@ import type {
   TopicPartition,
 } from '../../../adapters/kafka/driver.ts'
 import { joinByKafkajs } from '../../../adapters/kafka/kafkajs-consumer.ts'
-import { nameOf } from '../../../adapters/kafka/membership.ts'
+import { nameOf } from '../../../adapters/kafka/part-name.ts'
 import { resolveOptions } from '../../../adapters/kafka/options.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import type { HoldfastError } from '../../../src/contract/errors.ts'
@@ -44,7 +44,7 @@ export class TestMember implements ConsumerCallbacks {
   readonly read: { readonly name: string; readonly record: FetchedRecord }[] = []
   readonly events: HoldfastEvent[] = []
   readonly failures: HoldfastError[] = []
-  readonly nexts = new Map<string, bigint>()
+  readonly nexts: Map<string, bigint> = new Map()
   epoch = 0
   parts: readonly TopicPartition[] = []
   consumer: DriverConsumer | null = null
@@ -164,7 +164,11 @@ export class TestMember implements ConsumerCallbacks {
     )
   }
 
-  commit(offset: bigint, metadata: string | null = null, epoch = this.epoch): Promise<void> {
+  commit(
+    offset: bigint,
+    metadata: string | null = null,
+    epoch: number = this.epoch,
+  ): Promise<void> {
     const offsets = this.parts.map((part) => ({ ...part, offset, metadata }))
     return this.consumer!.commit(epoch, offsets, systemClock.now() + LIMIT_MS)
   }
