@@ -4,6 +4,7 @@ import { HoldfastError, isHoldfastError, type ErrorCode } from '../../src/contra
 export const KAFKA = {
   unknownTopic: 3,
   leaderNotAvailable: 5,
+  notLeader: 6,
   unknownMember: 25,
   topicAuthorization: 29,
   groupAuthorization: 30,

@@ -12,11 +12,12 @@ import type {
   NewTopic,
   PartitionInfo,
   PartitionOffset,
-  RecordHeaders,
   TopicPartition,
 } from './driver.ts'
-import { clusterOf, type Cluster, type FetchedMessage, type Node } from './kafkajs-cluster.ts'
+import { clusterOf, type Cluster, type Node } from './kafkajs-cluster.ts'
+import { fetchFrom } from './kafkajs-fetch.ts'
 import {
+  codeError,
   configOf,
   coordinatorOf,
   existing,
@@ -25,13 +26,17 @@ import {
   RESOURCE,
   type KnownTopic,
 } from './kafkajs-lookup.ts'
+import type { ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
+import { readBatches, type Decompress } from './record-batch.ts'
 
 /** What the admin needs. */
 export interface KafkajsAdminOptions {
   readonly client: KafkajsClient
   readonly clock: Clock
   readonly random: Random
+  /** For records that are read. */
+  readonly decompress: Decompress
   /** How long any call may take, tries included. */
   readonly timeoutMs: number
 }
@@ -203,19 +208,13 @@ export class KafkajsAdmin implements DriverAdmin {
     return this.#call(`reading topic "${topic}"`, async (cluster) => {
       const found = await required(cluster, topic)
       const info = found.partitionMetadata.find(({ partitionId }) => partitionId === partition)
-      const node = await leaderOf(cluster, info?.leader ?? -1, topic)
-      const asked = { partition, fetchOffset: String(from), maxBytes }
-      const { responses } = await node.fetch({
-        isolationLevel: READ_COMMITTED,
-        maxWaitTime: READ_WAIT_MS,
-        maxBytes,
-        topics: [{ topic, partitions: [asked] }],
-      })
-      return responses
-        .flatMap(({ partitions }) => partitions)
-        .flatMap(({ messages }) => messages)
-        .filter(({ offset, isControlRecord }) => !isControlRecord && BigInt(offset) >= from)
-        .map(recordOf)
+      const node = (await leaderOf(cluster, info?.leader ?? -1, topic)) as ConnectedNode
+      const limits = { maxWaitMs: READ_WAIT_MS, maxBytes, maxBytesPerPartition: maxBytes }
+      const { parts } = await fetchFrom(node, [{ topic, partition, offset: from }], limits)
+      const answer = parts[0]
+      if (answer === undefined || answer.error !== 0) throw codeError(answer?.error ?? -1)
+      const { records, aborted } = answer
+      return (await readBatches(records, from, aborted, this.#options.decompress)).records
     })
   }
 
@@ -306,15 +305,6 @@ function partitionsOf({ partitionMetadata }: KnownTopic): readonly PartitionInfo
     }))
     .sort(byNumber)
 }
-
-function recordOf({ offset, timestamp, key, value, headers }: FetchedMessage): FetchedRecord {
-  const all = Object.entries(headers).flatMap(([name, found]): RecordHeaders => {
-    return isList(found) ? found.map((one) => [name, one]) : [[name, found]]
-  })
-  return { offset: BigInt(offset), timestampMs: Number(timestamp), key, value, headers: all }
-}
-
-const isList = (value: unknown): value is readonly (Buffer | null)[] => Array.isArray(value)
 
 /** The cluster did not answer in time: what it still says belongs to nobody. */
 function isOver(error: unknown): boolean {

@@ -47,7 +47,6 @@ export interface Node {
   }>
   offsetFetch(request: object): Promise<Listed<{ offset: string; metadata: string | null }>>
   offsetCommit(request: object): Promise<unknown>
-  fetch(request: object): Promise<Fetched>
 }
 
 /** Answer about topics and the nodes that are up. */
@@ -77,25 +76,6 @@ interface Listed<T> {
     readonly topic: string
     readonly partitions: readonly ({ readonly partition: number } & T)[]
   }[]
-}
-
-interface Fetched {
-  readonly responses: readonly {
-    readonly partitions: readonly {
-      readonly highWatermark: string
-      readonly messages: readonly FetchedMessage[]
-    }[]
-  }[]
-}
-
-/** A record as kafkajs decodes it. */
-export interface FetchedMessage {
-  readonly offset: string
-  readonly timestamp: string
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, Buffer | null | readonly (Buffer | null)[]>>
-  readonly isControlRecord: boolean
 }
 
 /** Always there once a group was used; asking for it keeps kafkajs from asking for all topics. */

@@ -15,6 +15,7 @@ import { kafkajsClient } from './kafkajs-client.ts'
 import { joinByKafkajs } from './kafkajs-consumer.ts'
 import { KafkajsProducer } from './kafkajs-producer.ts'
 import type { KafkajsClient, Resolved } from './options.ts'
+import type { Decompress } from './record-batch.ts'
 
 /** What kafkajs can keep, with what is done around it here. */
 const CAPS: DriverCaps = Object.freeze({
@@ -50,6 +51,7 @@ class KafkajsDriver implements KafkaDriver {
   readonly #client: KafkajsClient
   readonly #codecs: Codecs
   readonly #codec: BatchCodec | null
+  readonly #decompress: Decompress
   readonly #options: Resolved
   readonly #context: BrokerContext
   readonly #producers = new Set<DriverProducer>()
@@ -69,7 +71,8 @@ class KafkajsDriver implements KafkaDriver {
     this.#options = options
     this.#context = context
     const timeoutMs = Math.min(ADMIN_MS, options.requestTimeoutMs)
-    this.admin = new KafkajsAdmin({ ...context, client, timeoutMs })
+    this.#decompress = (type, bytes) => codecs.decompress(type, bytes)
+    this.admin = new KafkajsAdmin({ ...context, client, timeoutMs, decompress: this.#decompress })
   }
 
   producer(): DriverProducer {
@@ -96,13 +99,13 @@ class KafkajsDriver implements KafkaDriver {
     spec: GroupSpec,
     callbacks: ConsumerCallbacks,
     deadline: Deadline,
+    signal?: AbortSignal,
   ): Promise<DriverConsumer> {
     if (this.#closing !== null) throw new ClosedError('broker')
     const { requestTimeoutMs } = this.#options
-    const decompress = (codec: number, bytes: Buffer): Promise<Buffer> =>
-      this.#codecs.decompress(codec, bytes)
+    const decompress = this.#decompress
     const own = { ...this.#context, client: this.#client, decompress, requestTimeoutMs }
-    const consumer = await joinByKafkajs(own, spec, callbacks, deadline)
+    const consumer = await joinByKafkajs(own, spec, callbacks, deadline, signal)
     const close = consumer.close.bind(consumer)
     consumer.close = (until) => close(until).finally(() => this.#consumers.delete(consumer))
     this.#consumers.add(consumer)

@@ -1,21 +1,14 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
-import { CapabilityError, ClosedError } from '../../src/contract/errors.ts'
+import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { ByteWriter } from './byte-writer.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
-import {
-  decodeFetch,
-  encodeFetch,
-  FETCH,
-  type FetchAnswers,
-  type FetchLimits,
-  type FetchPart,
-} from './fetch-protocol.ts'
+import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
 import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
 import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import { fetchFrom } from './kafkajs-fetch.ts'
 import { coordinatorOf } from './kafkajs-lookup.ts'
-import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
+import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
 
 /** What a link needs. */
@@ -189,22 +182,8 @@ export class KafkajsGroupLink implements GroupLink {
     deadline: Deadline,
   ): Promise<FetchAnswers> {
     const node = (await this.#node(nodeId, deadline)) as MemberNode
-    if ((node.versions?.[FETCH.key]?.maxVersion ?? 0) < FETCH.version) throw tooOld()
-    const exchange = {
-      request: {
-        apiKey: FETCH.key,
-        apiVersion: FETCH.version,
-        apiName: FETCH.name,
-        expectResponse: () => true,
-        encode: async () => encoded(encodeFetch(new ByteWriter(), parts, limits)),
-      },
-      response: {
-        decode: async (body: Buffer) => decodeFetch(body),
-        parse: async (answers: FetchAnswers) => answers,
-      },
-    }
-    const send = (): Promise<unknown> => node.connectionPool.send(exchange)
-    return (await this.#within(deadline, `a fetch from node ${nodeId}`, send)) as FetchAnswers
+    const what = `a fetch from node ${nodeId}`
+    return this.#within(deadline, what, () => fetchFrom(node, parts, limits))
   }
 
   async logOf({ topic, partition }: TopicPartition, deadline: Deadline): Promise<LogRange> {
@@ -297,8 +276,4 @@ function byTopic<T extends TopicPartition, P>(
 /** kafkajs tries again unless it is told not to. */
 function closed(): Error {
   return Object.assign(new ClosedError('the consumer'), { retriable: false })
-}
-
-function tooOld(): CapabilityError {
-  return new CapabilityError('consuming needs Kafka 2.3 or later: this broker is older')
 }

@@ -72,9 +72,12 @@ export async function configOf(
   return Object.fromEntries(entries.map(({ configName, configValue }) => [configName, configValue]))
 }
 
-function codeError(code: number): Error {
+const moved: readonly number[] = [KAFKA.leaderNotAvailable, KAFKA.notLeader]
+
+/** A broker's word for why it did not do it. */
+export function codeError(code: number): Error {
   return Object.assign(new Error(`error code ${code}`), {
     code,
-    retriable: code === KAFKA.leaderNotAvailable,
+    retriable: moved.includes(code),
   })
 }

@@ -6,6 +6,7 @@ import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
 import { eventually } from '../../conformance/wait.ts'
 
+const decompress = async (_: number, bytes: Buffer) => bytes
 const node = await sharedKafka()
 const kafka = new Kafka({ brokers: [node.broker], logLevel: logLevel.NOTHING })
 const admin = adminOf(kafka)
@@ -15,7 +16,13 @@ afterAll(async () => {
 })
 
 function adminOf(client: Kafka, timeoutMs = 8_000): KafkajsAdmin {
-  return new KafkajsAdmin({ client, clock: systemClock, random: systemRandom, timeoutMs })
+  return new KafkajsAdmin({
+    client,
+    clock: systemClock,
+    random: systemRandom,
+    decompress,
+    timeoutMs,
+  })
 }
 
 let made = 0

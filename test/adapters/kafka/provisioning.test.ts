@@ -11,6 +11,7 @@ import { silent } from '../../../src/contract/events.ts'
 import type { Finding, TopicTopology } from '../../../src/contract/topology.ts'
 import { sharedKafkaCluster } from '../../brokers/shared-kafka.ts'
 
+const decompress = async (_: number, bytes: Buffer) => bytes
 const cluster = await sharedKafkaCluster()
 const brokers = cluster.brokers
 const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
@@ -31,7 +32,13 @@ let named = 0
 function stage(given: Partial<KafkaOptions> = {}, name = `t${++named}`) {
   const options = resolveOptions({ brokers, prefix, ...given })
   const clock = systemClock
-  const admin = new KafkajsAdmin({ client: kafka, clock, random: systemRandom, timeoutMs: 8_000 })
+  const admin = new KafkajsAdmin({
+    client: kafka,
+    clock,
+    random: systemRandom,
+    decompress,
+    timeoutMs: 8_000,
+  })
   admins.push(admin)
   const topics = new TopicTable({ admin, clock, emit: silent, options })
   const provisioner = new Provisioner({ admin, topics, options, clock, emit: silent })
