@@ -1,3 +1,4 @@
+export { kafka } from './broker.ts'
 export type { MappedGroup, MappedTopic } from './mapping.ts'
 export type {
   Compression,
