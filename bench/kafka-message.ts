@@ -46,6 +46,6 @@ function shapeOf({ key, value, headers = {} }: ReadRecord): unknown {
   return {
     key: key === null ? null : String(key),
     value: String(value),
-    headers: Object.fromEntries(lengths.toSorted()),
+    headers: Object.fromEntries(lengths),
   }
 }

@@ -24,9 +24,9 @@ export async function benchKafka(): Promise<BenchKafka> {
   if (given !== null) {
     return { brokers: given, name: 'given brokers', remove: async () => undefined }
   }
-  const { node, remove } = await startKafka()
+  const own = await startKafka()
   const image = await imageOf(IMAGE)
-  return { brokers: [node.broker], name: `one broker, ${image}`, remove }
+  return { brokers: [own.node.broker], name: `one broker, ${image}`, remove: () => own.remove() }
 }
 
 function givenBrokers(): readonly string[] | null {

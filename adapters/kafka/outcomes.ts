@@ -35,31 +35,33 @@ export function notSent(why: string): SendOutcome {
   return Object.freeze({ status: 'refused', error })
 }
 
-/** Stored at a place. */
-export class Stored {
+/** Stored: outcome and place in one object, since every message has one. */
+export class Stored implements StoredAt {
   readonly status = 'confirmed'
-  readonly at: StoredAt
-
-  constructor(partition: number, base: bigint, index: number) {
-    this.at = new Place(partition, base, index)
-  }
-}
-
-/** The offset becomes a text when somebody looks at it. */
-class Place implements StoredAt {
   readonly partition: number
   readonly #base: bigint
   readonly #index: number
 
+  /** `base`: offset of the first record of its batch. */
   constructor(partition: number, base: bigint, index: number) {
     this.partition = partition
     this.#base = base
     this.#index = index
   }
 
-  get offset(): string {
-    return String(this.#base + BigInt(this.#index))
+  get at(): StoredAt {
+    return this
   }
+
+  /** Becomes a text when somebody looks at it. */
+  get offset(): string {
+    return offsetText(this.#base, this.#index)
+  }
+}
+
+function offsetText(base: bigint, index: number): string {
+  const sum = Number(base) + index
+  return Number.isSafeInteger(sum) ? String(sum) : String(base + BigInt(index))
 }
 
 /** The body alone is over what was said to be the limit. */
