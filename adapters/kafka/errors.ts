@@ -129,6 +129,14 @@ export function notWritten({ topic }: { readonly topic: string }, cause: unknown
   return { status: 'refused', error, stale: true }
 }
 
+/** It cannot be made a batch of, so nothing was written; one record may be to blame. */
+export function notARecord({ topic }: { readonly topic: string }, cause: unknown): PartResult {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  const text = `the message cannot be written as a record: ${why}`
+  const error = new PublishRefusedError('rejected', text, { topic, cause })
+  return { status: 'refused', error, alone: true }
+}
+
 /** The broker knows no such topic. */
 export function noSuchTopic(topic: string): UnroutableError {
   const text = `Kafka has no topic "${topic}": declare it with its groups, or let topology: 'create' make it`

@@ -47,7 +47,6 @@ export class KafkajsLink {
   readonly #cluster: ProducingCluster
   readonly #clock: Clock
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
-  #isCut = false
 
   constructor(client: KafkajsClient, clock: Clock) {
     this.#cluster = clusterOf(client) as ProducingCluster
@@ -135,16 +134,14 @@ export class KafkajsLink {
 
   /** Ends the connections in order, within a second. Never rejects. */
   async close(): Promise<void> {
-    if (this.#isCut) return
     const disconnect = (): Promise<void> => this.#cluster.disconnect()
     const deadline = this.#clock.now() + GOODBYE_MS
     const ending = withDeadline(this.#clock, deadline, disconnect, 'disconnecting')
     await ending.catch(() => this.cut())
   }
 
-  /** Resets all connections: what a node has not read yet, it shall never read. */
+  /** Resets all connections: what a node has not read yet, it shall never read. Others are made when they are needed. */
   cut(): void {
-    this.#isCut = true
     const { brokers, seedBroker } = this.#cluster.brokerPool
     const nodes = new Set([...(Object.values(brokers) as ProducingNode[]), seedBroker])
     for (const node of nodes) if (node !== undefined) cutNode(node, null)

@@ -3,8 +3,8 @@ import { sleep, type Clock, type Random } from '../../src/contract/clock.ts'
 import { exponential } from '../../src/policy/backoff.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { brokerErrorOf } from './admin-errors.ts'
-import type { DriverProducer, Part, PartResult, Told } from './driver.ts'
-import { noSuchTopic, notKnown, notWritten, refusedBy, verdictOf } from './errors.ts'
+import type { DriverProducer, Part, PartResult, Told, TopicPartition } from './driver.ts'
+import { noSuchTopic, notKnown, notWritten, refusedBy, notARecord, verdictOf } from './errors.ts'
 import { KafkajsLink, type NoLeader, type ProducerIdentity } from './kafkajs-link.ts'
 import type { KafkajsClient } from './options.ts'
 import {
@@ -74,7 +74,7 @@ export class KafkajsProducer implements DriverProducer {
     if (clock.now() < this.#mutedUntil) {
       await sleep(clock, Math.min(this.#mutedUntil, deadline) - clock.now())
     }
-    const error = await this.#open(run.topics, deadline)
+    const error = this.#isClosed ? new Error('closed') : await this.#open(run.topics, deadline)
     if (error === null) await this.#settle(run, run.parts, deadline)
     this.#isUsable &&= run.isStored
     if (!this.#isUsable && run.parts.some(({ doubt }) => doubt !== null)) this.#link.cut()
@@ -119,13 +119,20 @@ export class KafkajsProducer implements DriverProducer {
         const left = (await round).filter(({ result }) => result === null)
         if (left.length === 0 || !(await this.#pause(attempt, deadline))) return
         const topics = new Set(left.map(({ part }) => part.topic))
-        await this.#link.refresh(topics, deadline).catch(() => undefined)
+        await this.#refresh(topics, deadline)
         const gone = left.some(({ part }) => !this.#link.knows(part.topic))
         const since = gone ? Math.min(missingSince, this.#options.clock.now()) : Infinity
         await this.#settle(run, left, deadline, attempt + 1, since)
       },
     )
     await Promise.all(rounds)
+  }
+
+  /** A node that is silent about the leaders is not asked again on that connection. */
+  async #refresh(topics: ReadonlySet<string>, deadline: Deadline): Promise<void> {
+    const { clock, connectTimeoutMs } = this.#options
+    const by = Math.min(deadline, clock.now() + connectTimeoutMs)
+    await this.#link.refresh(topics, by).catch(() => this.#link.cut())
   }
 
   #byLeader(parts: readonly PartRun[]): {
@@ -162,19 +169,29 @@ export class KafkajsProducer implements DriverProducer {
   ): Promise<readonly PartRun[]> {
     const { clock, connectTimeoutMs, requestTimeoutMs } = this.#options
     const writer = this.#writers.pop() ?? new ByteWriter()
+    let unwritable: unknown = null
+    const encode = async (waitMs: number): Promise<Buffer> => {
+      try {
+        return await this.#encode(writer, group, waitMs)
+      } catch (error) {
+        unwritable = error
+        throw error
+      }
+    }
     try {
       const connectBy = Math.min(deadline, clock.now() + connectTimeoutMs)
       const node = await this.#link.connected(nodeId, connectBy)
       const waitMs = Math.min(requestTimeoutMs, LONGEST_ANSWER_MS, deadline - clock.now())
       if (waitMs <= 0) throw new Error('the deadline passed')
-      const encode = (): Promise<Buffer> | Buffer => this.#encode(writer, group, waitMs)
-      const answer = await this.#link.produce(node, encode, clock.now() + waitMs)
+      const answer = await this.#link.produce(node, () => encode(waitMs), clock.now() + waitMs)
       this.#writers.push(writer)
       this.#mutedUntil = clock.now() + answer.throttleMs
       this.#take(run, group, answer.partitions)
     } catch (error) {
       for (const one of group) {
         if (one.sequence === null) run.end(one, notWritten(one.part, error))
+        else if (unwritable !== null && one.doubt === null)
+          run.end(one, notARecord(one.part, error))
         else one.doubt = { why: textOf(error), cause: error }
       }
     }
@@ -225,9 +242,9 @@ export class KafkajsProducer implements DriverProducer {
   }
 
   #take(run: ProduceRun, group: readonly PartRun[], answers: readonly PartitionAnswer[]): void {
+    const named = new Map(answers.map((answer) => [nameOf(answer), answer]))
     for (const one of group) {
-      const { topic, partition } = one.part
-      const answer = answers.find((a) => a.partition === partition && a.topic === topic)
+      const answer = named.get(nameOf(one.part))
       if (answer === undefined) {
         run.end(one, notKnown('unanswered', one.part, 'the answer does not name the partition'))
       } else this.#judge(run, one, answer)
@@ -283,6 +300,10 @@ function groupBy<T>(all: readonly T[], of: (one: T) => string): ReadonlyMap<stri
     else group.push(one)
   }
   return groups
+}
+
+function nameOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`
 }
 
 function textOf(error: unknown): string {

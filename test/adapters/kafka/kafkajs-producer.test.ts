@@ -265,6 +265,26 @@ describe('the producer on connections of kafkajs', () => {
     expect(words(results)).toEqual(['refused unroutable'])
   })
 
+  it('refuses what cannot be made a record of, and writes nothing of its batch', async () => {
+    const producer = await newProducer()
+    const records = [record(), record({ timestampMs: Number.NaN })]
+    const parts = [{ topic: 'orders', partition: 0, records }]
+    const results = await producer.produce(parts, within(2_000))
+    expect(words(results)).toEqual(['refused rejected'])
+    expect(results[0]).toMatchObject({ alone: true })
+    expect(cluster.asked).toEqual([])
+  })
+
+  it('writes nothing after it was closed', async () => {
+    const producer = await newProducer()
+    await producer.produce([part(0, 'a')], within(2_000))
+    await producer.close()
+    expect(words(await producer.produce([part(0, 'b')], within(2_000)))).toEqual([
+      'refused not-sent',
+    ])
+    expect(cluster.log('orders', 0)).toEqual(['a'])
+  })
+
   it('says what the broker said when it gave no number', async () => {
     cluster.identityCode = 31
     const producer = await newProducer()
