@@ -148,10 +148,9 @@ export class Membership {
   /** Until the group is to be joined again. */
   async #stay(): Promise<Left> {
     const { clock, spec } = this.#options
-    let failures = 0
-    for (;;) {
+    for (let failures = 0; ;) {
       const beatAt = clock.now() + this.#pauseMs(failures)
-      await this.#wake.sleep(beatAt - clock.now())
+      await this.#wake.sleep(Math.min(beatAt, this.#endsAt) - clock.now())
       if (this.#isClosed) return 'closed'
       if (this.#wantsJoin) return 'join-again'
       this.#tellOfDelay(clock.now() - beatAt)
@@ -170,6 +169,11 @@ export class Membership {
     }
   }
 
+  /** When the group takes us for dead, unless it hears of us. */
+  get #endsAt(): number {
+    return this.#heardAt + this.#options.spec.sessionTimeoutMs
+  }
+
   #pauseMs(failures: number): number {
     const { spec, random } = this.#options
     if (this.#wantsJoin) return 0
@@ -181,7 +185,7 @@ export class Membership {
     const { link, clock, requestTimeoutMs, spec } = this.#options
     const withinMs = Math.min(requestTimeoutMs, spec.sessionTimeoutMs / 3)
     const member = { id: this.#memberId, generation: this.#generation }
-    return link.heartbeat(member, clock.now() + withinMs)
+    return link.heartbeat(member, Math.min(clock.now() + withinMs, this.#endsAt))
   }
 
   /** true: the group has to be joined again. What is lost by that is given up. */

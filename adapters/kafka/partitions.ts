@@ -18,6 +18,7 @@ import type {
   LogRange,
   TopicPartition,
 } from './driver.ts'
+import type { TellHealth } from './health.ts'
 import { nameOf } from './part-name.ts'
 import { PartitionSource, type PartitionShare } from './partition-source.ts'
 import type { Room } from './room.ts'
@@ -37,8 +38,7 @@ export interface PartitionsOptions {
   readonly levelOf: (kafkaTopic: string) => number | null
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
-  /** Commits have been failing for long, or work again. */
-  readonly troubled: (trouble: HoldfastError | null) => void
+  readonly health: TellHealth
 }
 
 /** What all partitions together have waiting here, and each of them at least and at most. */
@@ -78,7 +78,10 @@ export class Partitions {
       requestTimeoutMs: options.requestTimeoutMs,
       member: () =>
         this.#consumer === null ? null : { consumer: this.#consumer, epoch: this.#epoch },
-      health: options.troubled,
+      health: (trouble) => {
+        if (trouble === null) options.health('up', null)
+        else options.health('weak', trouble.message)
+      },
     })
     this.#share = {
       ...{ clock, room, ordering: subscription.ordering },
@@ -104,7 +107,7 @@ export class Partitions {
       assigned: (epoch, parts) => unlessOver(() => this.#assigned(epoch, parts)),
       revoking: () => this.#commits.flush(this.#sources.values()),
       yielding: (_, parts, deadline) => this.#yield(parts, deadline),
-      lost: () => unlessOver(() => this.loseAll()),
+      lost: () => unlessOver(() => this.#lost()),
       records: (_, part, records, next, highWatermark) =>
         unlessOver(() => this.#received(part, records, next, highWatermark)),
       outOfRange: (_, part, asked, log) => unlessOver(() => this.#outOfRange(part, asked, log)),
@@ -168,8 +171,15 @@ export class Partitions {
     this.#lose([...this.#sources.values()])
   }
 
+  #lost(): void {
+    const { health, groupId } = this.#options
+    this.loseAll()
+    health('away', `group "${groupId}" has given this consumer up, or cannot be reached`)
+  }
+
   #assigned(epoch: number, parts: readonly TopicPartition[]): void {
     this.#epoch = epoch
+    if (this.#consumer !== null) this.#options.health('up', null)
     const named = new Set(parts.map(nameOf))
     this.#lose([...this.#sources.values()].filter(({ name }) => !named.has(name)))
     for (const part of parts) {

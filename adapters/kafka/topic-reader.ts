@@ -94,7 +94,7 @@ export class TopicReader {
   #tellJoined: () => void = () => undefined
 
   constructor(options: TopicReaderOptions) {
-    const { context, topics, topic, subscription, health } = options
+    const { context, topics, topic, subscription } = options
     this.#options = options
     this.#names = topics.names(topic)
     this.#wake = new Wake(context.clock)
@@ -104,10 +104,6 @@ export class TopicReader {
       groupId: this.#names.groupId(subscription.group),
       requestTimeoutMs: options.options.requestTimeoutMs,
       levelOf: (kafkaTopic) => this.#levels.get(kafkaTopic) ?? null,
-      troubled: (trouble) => {
-        if (trouble === null) health('up', null)
-        else health('weak', trouble.message)
-      },
     })
   }
 
