@@ -4,6 +4,7 @@ import { gzipSync, gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
+import { writeBatch } from '../../../adapters/kafka/batch-writer.ts'
 import { ByteWriter } from '../../../adapters/kafka/byte-writer.ts'
 import type { FetchedRecord } from '../../../adapters/kafka/driver.ts'
 import { decodeFetch, encodeFetch } from '../../../adapters/kafka/fetch-protocol.ts'
@@ -123,6 +124,27 @@ describe('readBatches', () => {
       ['a', '2'],
       ['b', 'x'],
     ])
+  })
+
+  it('reads what our own producer writes, nulls and all', async () => {
+    const headers = fc.array(fc.tuple(fc.string(), fc.option(bytes)), { maxLength: 6 })
+    const own = fc.array(fc.record({ key: nullable, value: nullable, headers }), { minLength: 1 })
+    await fc.assert(
+      fc.asyncProperty(own, async (written) => {
+        const writer = new ByteWriter()
+        const identity = { producerId: -1n, producerEpoch: -1, sequence: -1, nowMs: 1_234 }
+        writeBatch(
+          writer,
+          written.map((one) => ({ ...one, timestampMs: null })),
+          identity,
+        )
+        const { records: found } = await readBatches(Buffer.from(writer.written), 0n, [], never)
+        const wanted = written.map((one, at): FetchedRecord => {
+          return { ...one, offset: BigInt(at), timestampMs: 1_234 }
+        })
+        expect(found).toEqual(wanted)
+      }),
+    )
   })
 
   it('goes on behind the last batch, although its last records were compacted away', async () => {
