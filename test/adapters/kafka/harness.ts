@@ -53,7 +53,7 @@ export class Rig {
     return {
       name,
       connect: () => kafka({ ...options, brokers: this.brokers }),
-      patience: 4,
+      patience: this.nodes.length === 1 ? 4 : 8,
       shortRetryMs: 500,
       takeoverMs: SESSION_MS,
       faults: this.#faults(),
