@@ -8,7 +8,7 @@ export type TellHealth = (health: Health, reason: string | null) => void
 
 const UP: BrokerState = Object.freeze({ status: 'up', reason: null })
 
-/** One state from those of all parts: down when all are away, degraded when one is weak or away. */
+/** One state from those of all parts: down when all are away, degraded when one is weak or away. Told on changes. */
 export class PartsHealth {
   readonly #parts = new Map<string, { readonly health: Health; readonly reason: string | null }>()
   readonly #changed: (state: BrokerState) => void
@@ -41,7 +41,8 @@ export class PartsHealth {
   #refresh(): void {
     if (this.#isOver) return
     const state = this.#now()
-    if (state.status === this.#state?.status && state.reason === this.#state.reason) return
+    // The reason that came first stays: each try has its own, and none of them is news.
+    if (state.status === this.#state?.status) return
     this.#state = state
     this.#changed(state)
   }

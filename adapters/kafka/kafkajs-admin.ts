@@ -26,7 +26,7 @@ import {
   RESOURCE,
   type KnownTopic,
 } from './kafkajs-lookup.ts'
-import type { ConnectedNode } from './kafkajs-node.ts'
+import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
 import { readBatches, type Decompress } from './record-batch.ts'
 
@@ -271,9 +271,15 @@ export class KafkajsAdmin implements DriverAdmin {
     await withDeadline(clock, deadline, refresh, 'looking for nodes').catch(() => undefined)
   }
 
+  /** Nobody waits for an answer any more; kafkajs would, and would go on connecting. */
   async #drop(cluster: Cluster | null, deadline: Deadline): Promise<void> {
     if (cluster === null) return
     if (this.#cluster === cluster) this.#cluster = null
+    const { brokerPool } = cluster
+    brokerPool.connectionPoolBuilder = { build: () => Promise.reject(new ClosedError('broker')) }
+    for (const node of [brokerPool.seedBroker, ...Object.values(brokerPool.brokers)]) {
+      if (node !== undefined) cutNode(node as ConnectedNode, null)
+    }
     const disconnect = (): Promise<void> => cluster.disconnect()
     const ending = withDeadline(this.#options.clock, deadline, disconnect, 'disconnecting')
     await ending.catch(() => undefined)

@@ -18,6 +18,8 @@ export interface Cluster {
 
 interface BrokerPool {
   readonly brokers: Readonly<Record<string, Node>>
+  readonly seedBroker?: Node
+  connectionPoolBuilder: { build(): Promise<unknown> }
   createBroker(options: unknown): Node
   findConnectedBroker(): Promise<Node>
 }

@@ -14,6 +14,8 @@ import { Provisioner } from './topology.ts'
 
 /** How long one try to reach the cluster may take. */
 const TRY_MS = 10_000
+/** How long what was begun may take to end after opening failed. */
+const UNDO_MS = 2_000
 
 /** Full jitter: after an outage not all clients come back at once. */
 const backoff = exponential({ initialMs: 100, maxMs: 10_000 })
@@ -59,9 +61,9 @@ export class Opened {
   ): Promise<Opened> {
     const drivers = await openDrivers(options, context)
     try {
-      await reached(drivers, context, (reason) => onState({ status: 'down', reason }))
+      await reached(drivers, context, onState)
     } catch (error) {
-      await drivers.close(context.clock.now() + TRY_MS)
+      await drivers.close(context.clock.now() + UNDO_MS)
       throw error
     }
     const opened = new Opened(options, context, drivers, onState)
@@ -81,7 +83,7 @@ export class Opened {
 async function reached(
   { admin }: Drivers,
   { clock, random, signal }: BrokerContext,
-  away: (reason: string) => void,
+  onState: (state: BrokerState) => void,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted()
@@ -92,7 +94,7 @@ async function reached(
     } catch (error) {
       signal.throwIfAborted()
       if (!isHoldfastError(error) || !passing.has(error.code)) throw error
-      away(error.message)
+      if (attempt === 1) onState({ status: 'down', reason: error.message })
       await sleep(clock, backoff.delayFor(attempt, random), signal)
     }
   }
