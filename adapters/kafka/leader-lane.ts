@@ -52,11 +52,6 @@ export class LeaderLane {
     this.#options = options
   }
 
-  /** Nothing of it waits or is unresolved. */
-  get isIdle(): boolean {
-    return this.#flight === null && this.#ready.size === 0 && this.#stragglers.size === 0
-  }
-
   /** The queue has something to be written. */
   offer(queue: PartitionQueue): void {
     this.#ready.add(queue)

@@ -15,7 +15,7 @@ import { DelayQueue } from '../../src/policy/delay-queue.ts'
 import { Call, type CallOwner } from './call.ts'
 import type { DriverProducer, KafkaDriver, PartResult } from './driver.ts'
 import { noSuchTopic } from './errors.ts'
-import type { TellHealth } from './health.ts'
+import type { Health, TellHealth } from './health.ts'
 import { LeaderLane, type LaneOwner } from './leader-lane.ts'
 import type { Resolved } from './options.ts'
 import {
@@ -63,6 +63,7 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
   readonly #resting: DelayQueue<PartitionQueue | TopicRoute>
   #held: { readonly item: Outgoing; readonly outcome: SendOutcome }[] = []
   #left = 0
+  #health: Health | null = null
   #producers = 0
   #state: 'open' | 'closing' | 'closed' = 'open'
   #closing: Promise<void> | null = null
@@ -250,6 +251,8 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     }
     for (const item of [...moved, ...waiting]) lanes.add(this.#place(route, item))
     for (const lane of lanes) lane?.pump()
+    // Nothing is left that could show it, and the cluster answers.
+    if (this.#calls.size === 0) this.#tellHealth('up', null)
   }
 
   /** Partitions of one leader take turns over its lanes. */
@@ -290,13 +293,13 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
       for (const item of route.forget()) this.#hold(item, { status: 'refused', error: refused })
       return
     }
-    this.#options.health('away', textOf(error))
+    this.#tellHealth('away', textOf(error))
     this.#resting.add(backoff.delayFor(++route.tries, random), route)
   }
 
   #stored(queue: PartitionQueue, items: readonly Outgoing[], baseOffset: string | null): void {
     queue.passed(items.length)
-    this.#options.health('up', null)
+    this.#tellHealth('up', null)
     if (baseOffset === null) {
       for (const { call, index } of items) call.confirm(index)
       return
@@ -321,7 +324,7 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     }
     for (const { call, index } of items) call.unwrite(index)
     if (stale === true) {
-      this.#options.health('weak', error.message)
+      this.#tellHealth('weak', error.message)
       queue.putBack(items)
       this.#rest(queue)
     } else queue.suspect(items)
@@ -336,6 +339,12 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
 
   #rested(queue: PartitionQueue): void {
     if (queue.state === 'resting') this.#lookAgain(queue.route)
+  }
+
+  #tellHealth(health: Health, reason: string | null): void {
+    if (health === this.#health) return
+    this.#health = health
+    this.#options.health(health, reason)
   }
 
   /** The same end for all; of a refused key the first one has it, the others stand behind it. */

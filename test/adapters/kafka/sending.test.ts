@@ -275,6 +275,22 @@ describe('sending to Kafka', () => {
     expect(desk.driver.texts).toEqual(['t/0: 0b'])
   })
 
+  it('is up again when the cluster answers and nothing is left to be sent', async () => {
+    await warm()
+    desk.send(['0a'], 100)
+    desk.topics.error = new HoldfastError('connection-lost', 'away')
+    desk.driver.flights[0]?.answer(refused({ stale: true }))
+    await desk.clock.advance(200)
+    expect(desk.words).toEqual({ '0a': 'refused not-sent' })
+    await desk.clock.advance(20_000)
+    expect(desk.health).toEqual(['up', 'weak', 'away'])
+    desk.topics.error = null
+    await desk.clock.advance(5_000)
+    expect(desk.health).toEqual(['up', 'weak', 'away', 'up'])
+    await desk.clock.advance(60_000)
+    expect(desk.clock.timers).toBe(0)
+  })
+
   it('refuses at once what this user may not look at', async () => {
     desk.topics.error = new HoldfastError('topology', 'TOPIC_AUTHORIZATION_FAILED')
     desk.send(['0a'])
