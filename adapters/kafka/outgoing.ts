@@ -59,6 +59,18 @@ export class Outgoing implements KafkaRecord {
 /** Attributes first, then the envelope's own headers, then where it came from. */
 export function headersOf(envelope: Envelope): Headers {
   const { id, type, producer, contentType, timeMs, headers, native, to } = envelope
+  const isUsual = headers.length === 0 && to.kind === 'topic'
+  if (isUsual && id && type && producer && timeMs !== null && contentType) {
+    // A list as long as it has to be: nearly all messages are like this.
+    return [
+      SPECVERSION,
+      [ATTRIBUTES.id, id],
+      types.of(type),
+      sources.of(producer),
+      timeHeader(timeMs),
+      contentTypes.of(contentType),
+    ]
+  }
   const all: Header[] = []
   if (id !== null && type !== null && producer !== null) all.push(SPECVERSION)
   if (id !== null) all.push([ATTRIBUTES.id, id])
