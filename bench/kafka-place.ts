@@ -15,7 +15,7 @@ export const PARTITIONS = 6
 
 /** What everybody publishes to: one topic with one group, as holdfast makes it. */
 export const TOPIC = 'orders'
-export const GROUP = 'billing'
+const GROUP = 'billing'
 export const topics: { readonly [TOPIC]: TopicSettings } = {
   [TOPIC]: { groups: [GROUP], partitions: PARTITIONS, retryLevelsMs: [RETRY_MS] },
 }

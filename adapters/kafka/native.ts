@@ -38,7 +38,7 @@ export function originText({ topic, partition, offset, timestampMs }: Origin): s
 }
 
 /** The origin in a header; `null` when it is not what `originText` writes. */
-export function originOf(text: string): Origin | null {
+function originOf(text: string): Origin | null {
   const [, topic, partition, offset, timestamp] =
     /^([A-Za-z0-9._-]+)\/(\d{1,10})\/(\d{1,20})\/(-?\d{1,16})$/.exec(text) ?? []
   if (topic === undefined || offset === undefined) return null

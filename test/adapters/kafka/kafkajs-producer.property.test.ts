@@ -100,10 +100,10 @@ function check(topic: string, all: readonly (readonly [Part, PartResult])[]): vo
     const places = values.map((value) => log.indexOf(value))
     const stored = places.filter((place) => place >= 0).length
     if (result.status === 'stored') {
-      assert.equal(stored, values.length, `${values} is not in the log`)
+      assert.equal(stored, values.length, `${String(values)} is not in the log`)
       if (result.baseOffset !== null) assert.equal(places[0], Number(result.baseOffset))
     }
-    if (result.status === 'refused') assert.equal(stored, 0, `${values} is in the log`)
+    if (result.status === 'refused') assert.equal(stored, 0, `${String(values)} is in the log`)
   }
   for (let partition = 0; partition < PARTITIONS; partition++) {
     const numbers = cluster.log(topic, partition).map((value) => Number(value.slice(1)))
