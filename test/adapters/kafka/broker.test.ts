@@ -20,7 +20,9 @@ import { draft } from '../../conformance/broker/envelopes.ts'
 import { within } from '../../conformance/wait.ts'
 
 let own: OwnKafka
-beforeAll(async () => void (own = await startKafka()))
+// A broker that makes topics for whoever asks for one.
+const conf = ['auto.create.topics.enable=true']
+beforeAll(async () => void (own = await startKafka({ conf })))
 afterAll(() => own.remove())
 
 const open: Broker[] = []
@@ -179,6 +181,23 @@ describe('the broker', () => {
     for (const { name } of [early, late]) await sent(broker, name, 'after')
     await expect.poll(() => fromEarliest.bodies, { timeout: 20_000 }).toEqual(['before', 'after'])
     await expect.poll(() => fromNow.bodies, { timeout: 20_000 }).toEqual(['after'])
+  })
+
+  it('makes no topic by looking for it, writing to it or reading it', async () => {
+    const { broker } = brokerAt()
+    await broker.open(contextOf())
+    const { name } = topologyOf()
+    expect(await sent(broker, name)).toMatchObject({
+      status: 'refused',
+      error: { code: 'unroutable' },
+    })
+    await expect(broker.receive(subscriptionOf(name, 'now'), new Sink())).rejects.toMatchObject({
+      code: 'topology',
+    })
+    const found = await broker.provision({ topics: [topologyOf(name)] }, 'verify')
+    expect(found).toMatchObject([{ code: 'kafka.topic-missing', subject: name }])
+    const audited = await broker.audit({ topics: [] })
+    expect(audited.map(({ code }) => code)).toContain('kafka.auto-create')
   })
 
   it('audits what it made: one broker is not enough', async () => {
