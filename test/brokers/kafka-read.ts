@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { Consumer, IHeaders, KafkaMessage } from 'kafkajs'
 
 import { until } from './handshake.ts'
-import { plainKafka, withAdmin } from './kafka-topics.ts'
+import { offsetsOf, plainKafka, withAdmin } from './kafka-topics.ts'
 
 const TIMEOUT_MS = 120_000
 
@@ -68,13 +68,8 @@ async function rangesOf(
   brokers: readonly string[],
   topic: string,
 ): Promise<ReadonlyMap<number, Range>> {
-  const offsets = await withAdmin(brokers, (admin) => admin.fetchTopicOffsets(topic))
-  return new Map(
-    offsets.map(({ partition, low, high }) => [
-      partition,
-      { low: BigInt(low), high: BigInt(high) },
-    ]),
-  )
+  const offsets = await offsetsOf(brokers, topic)
+  return new Map(offsets.map(({ partition, low, high }) => [partition, { low, high }]))
 }
 
 async function read(

@@ -89,6 +89,38 @@ export async function leadersOf(
   return new Map(facts.map(({ partition, leader }) => [partition, leader]))
 }
 
+/** Where a partition's log begins and ends. */
+export interface PartitionOffsets {
+  readonly partition: number
+  readonly low: bigint
+  /** The offset the next record gets. */
+  readonly high: bigint
+}
+
+/** Of every partition; waits for leaders that were just elected, which do not know their end at once. */
+export async function offsetsOf(
+  brokers: readonly string[],
+  topic: string,
+): Promise<readonly PartitionOffsets[]> {
+  let found: readonly PartitionOffsets[] = []
+  const asked = async (): Promise<boolean> => {
+    const offsets = await withAdmin(brokers, (admin) => admin.fetchTopicOffsets(topic))
+    found = offsets.map(({ partition, low, high }) => {
+      return { partition, low: BigInt(low), high: BigInt(high) }
+    })
+    return true
+  }
+  const isRetriable = (error: unknown): boolean =>
+    (error as { retriable?: boolean }).retriable === true
+  const unlessElecting = (): Promise<boolean> =>
+    asked().catch((error: unknown) => {
+      if (isRetriable(error)) return false
+      throw error
+    })
+  await until(`the offsets of ${topic}`, unlessElecting, LEADER_TIMEOUT_MS)
+  return found
+}
+
 function portOf(broker: string): number {
   return Number(broker.slice(broker.lastIndexOf(':') + 1))
 }

@@ -167,7 +167,9 @@ describe('three Kafka brokers under traffic', () => {
     expect(pending, 'rows left although nothing was confirmed').toBe(200)
     await Promise.all(others.map((node) => node.start()))
     await place.untilRows(0)
-    const ids = (await readAll(cluster.brokers, name)).map(({ headers }) => `${headers['ce_id']}`)
+    const ids = (await readAll(cluster.brokers, name)).map(({ headers }) =>
+      String(headers['ce_id']),
+    )
     const stored = new Set(ids.filter((id) => id.startsWith('o-')))
     expect(stored).toEqual(new Set(Array.from({ length: 300 }, (_, n) => `o-${n}`)))
   })

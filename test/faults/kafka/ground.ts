@@ -1,7 +1,7 @@
 import { kafka } from '../../../adapters/kafka/index.ts'
 import type { Rig, Variant } from '../../adapters/kafka/harness.ts'
-import { readEach } from '../../brokers/kafka-read.ts'
-import { withAdmin } from '../../brokers/kafka-topics.ts'
+import { depthOf, readEach } from '../../brokers/kafka-read.ts'
+import { offsetsOf, withAdmin } from '../../brokers/kafka-topics.ts'
 import type { Ground } from '../traffic.ts'
 
 /** Shorter than the defaults, so that a fault is noticed within a test. */
@@ -34,7 +34,7 @@ export async function residueOf(
   for (const name of [topic, `${groupId}.retry.1000`]) {
     residue[`unfinished in ${name}`] = await lagOf(brokers, name, groupId)
   }
-  residue['dead'] = await depthOf(brokers, `${groupId}.dead`)
+  residue['dead'] = Number(await depthOf(brokers, `${groupId}.dead`))
   return residue
 }
 
@@ -44,18 +44,13 @@ export async function lagOf(
   topic: string,
   groupId: string,
 ): Promise<number> {
-  return withAdmin(brokers, async (admin) => {
-    const ends = await admin.fetchTopicOffsets(topic)
-    const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] })
-    const done = new Map(committed!.partitions.map(({ partition, offset }) => [partition, offset]))
-    return ends.reduce((sum, { partition, low, high }) => {
-      const at = Number(done.get(partition) ?? -1)
-      return sum + Number(high) - Math.max(at, Number(low))
-    }, 0)
-  })
-}
-
-async function depthOf(brokers: readonly string[], topic: string): Promise<number> {
-  const offsets = await withAdmin(brokers, (admin) => admin.fetchTopicOffsets(topic))
-  return offsets.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
+  const ends = await offsetsOf(brokers, topic)
+  const [committed] = await withAdmin(brokers, (admin) =>
+    admin.fetchOffsets({ groupId, topics: [topic] }),
+  )
+  const done = new Map(committed!.partitions.map(({ partition, offset }) => [partition, offset]))
+  return ends.reduce((sum, { partition, low, high }) => {
+    const at = BigInt(done.get(partition) ?? -1)
+    return sum + Number(high - (at > low ? at : low))
+  }, 0)
 }

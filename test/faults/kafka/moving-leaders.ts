@@ -32,7 +32,24 @@ export interface Loss {
   readonly doubled: number
   /** How often a partition came to another leader. */
   readonly moves: number
-  readonly perSecond: number
+  readonly tookS: number
+}
+
+/** Before the first run. */
+export const NOTHING: Loss = {
+  attempted: 0,
+  acknowledged: 0,
+  lost: 0,
+  doubled: 0,
+  moves: 0,
+  tookS: 0,
+}
+
+/** Two runs as one. */
+export function added(one: Loss, other: Loss): Loss {
+  const names = Object.keys(one) as (keyof Loss)[]
+  const sums = names.map((name) => [name, one[name] + other[name]])
+  return Object.fromEntries(sums) as unknown as Loss
 }
 
 /** How a run is to be. */
@@ -68,18 +85,10 @@ export async function lossUnderMovingLeaders(
     const tookS = (performance.now() - begun) / 1_000
     await mover.stop()
     await writer.close()
-    return {
-      ...(await tally.compare(cluster.brokers, topic)),
-      moves: mover.moves,
-      ...rate(tally, tookS),
-    }
+    return { ...(await tally.compare(cluster.brokers, topic)), moves: mover.moves, tookS }
   } finally {
     await writer.close().catch(() => undefined)
   }
-}
-
-function rate(tally: Tally, tookS: number): { perSecond: number } {
-  return { perSecond: Math.round(tally.acknowledged.size / tookS) }
 }
 
 /** Which numbers were given out, and which of them were acknowledged. */
