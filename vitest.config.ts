@@ -75,6 +75,11 @@ const config: ViteUserConfig = defineConfig({
         groupOrder: 5,
         globalSetup: ['test/brokers/shared-node-setup.ts'],
       }),
+      project('kafka', ['brokers/kafka-rig', 'adapters/kafka'], {
+        testTimeout: 180_000,
+        groupOrder: 6,
+        globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+      }),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },

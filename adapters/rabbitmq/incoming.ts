@@ -1,9 +1,9 @@
 import type { Ordering } from '../../src/contract/capabilities.ts'
 import { NO_HEADERS, type Destination, type Envelope } from '../../src/contract/message.ts'
 import { orderKeyOf } from '../../src/contract/order-key.ts'
+import { timeOf } from '../../src/contract/time-text.ts'
 import type { ConsumeMessage } from './client.ts'
 import { Native } from './native.ts'
-import { timeOf } from './time-text.ts'
 import { attributeOf, rawAttribute, readHeaders, TOMBSTONE, type Table } from './wire-headers.ts'
 
 /**

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
 
 import type { Destination, Envelope } from '../../src/contract/message.ts'
+import { timeText } from '../../src/contract/time-text.ts'
 import { Native } from './native.ts'
-import { timeText } from './time-text.ts'
 import type { Topics } from './topics.ts'
 import { TOMBSTONE, writeHeaders, type Table } from './wire-headers.ts'
 

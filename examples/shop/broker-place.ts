@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 
 import { isEmbedded, type DemoOptions } from './options.ts'
-import { startRabbitmq } from './own-broker.ts'
-import { removeRun } from './rabbitmq-reader.ts'
+import { isStarted, startBroker } from './own-broker.ts'
+import { readerOf } from './server-reader.ts'
 import { UsageError } from './usage.ts'
 
 const run = promisify(execFile)
@@ -39,11 +39,12 @@ export async function findBroker(options: DemoOptions): Promise<BrokerPlace> {
   if (url !== null) {
     if (container !== null) await checkContainer(container)
     const release = async (): Promise<void> => {
-      if (broker === 'rabbitmq' && !options.keep) await removeRun(url, prefix)
+      if (!options.keep) await readerOf(broker)?.removeRun(url, prefix)
     }
     return { url, container, prefix, release, abandon: () => undefined }
   }
-  const own = await startRabbitmq()
+  if (!isStarted(broker)) throw new UsageError(`--broker ${broker} needs --url`)
+  const own = await startBroker(broker)
   return { ...own, prefix, release: () => own.remove() }
 }
 
@@ -53,7 +54,7 @@ async function checkContainer(container: string): Promise<void> {
   const ports = Object.values(bindings).flatMap((hosts) => hosts ?? [])
   if (ports.every(({ HostPort }) => HostPort !== '' && HostPort !== '0')) return
   throw new UsageError(
-    `--container ${container}: its port changes when it is restarted; publish a fixed one, for example -p 5672:5672`,
+    `--container ${container}: its port changes when it is restarted; publish a fixed one, for example -p 9092:9092`,
   )
 }
 

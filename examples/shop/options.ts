@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
+import { isStarted } from './own-broker.ts'
 import { UsageError } from './usage.ts'
 
 /** Brokers the demo can be run on. */
@@ -130,15 +131,10 @@ function checkedUrl(broker: BrokerName, url: string | null): string | null {
   if (isEmbedded(broker) && url !== null) {
     throw new UsageError(`--url: the ${broker} broker has none; --dir chooses where its file is`)
   }
-  if (!isEmbedded(broker) && broker !== 'rabbitmq' && url === null) {
-    throw new UsageError(`--broker ${broker} needs --url, for example ${exampleUrls[broker]}`)
+  if (!isEmbedded(broker) && !isStarted(broker) && url === null) {
+    throw new UsageError(`--broker ${broker} needs --url, for example rocketmq://localhost:8081`)
   }
   return url
-}
-
-const exampleUrls: Readonly<Record<string, string>> = {
-  kafka: 'kafka://localhost:9092',
-  rocketmq: 'rocketmq://localhost:8081',
 }
 
 function checkedContainer(broker: BrokerName, given: Given): string | null {

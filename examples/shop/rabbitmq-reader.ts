@@ -1,21 +1,16 @@
 import { connect, type Channel } from 'amqplib'
 
 import { BILLING, Orders, PARTITIONS, RETRY_LEVELS_MS } from './orders.ts'
-
-/** What a RabbitMQ broker holds after a run, as any other client of it sees that. */
-export interface Found {
-  /** Order id → reason. */
-  readonly dead: ReadonlyMap<string, string>
-  /** Messages that wait for a handler, now or after a delay. */
-  readonly left: number
-}
+import type { Found, ServerReader } from './server-reader.ts'
 
 /** A broker that says nothing for so long is taken for one that does not answer. */
 const PATIENCE_MS = 10_000
 const HEARTBEAT_S = 5
 
-/** True when a broker answers there. */
-export async function answers(url: string): Promise<boolean> {
+/** RabbitMQ, as amqplib sees it. */
+export const rabbitmqReader: ServerReader = { answers, leftIn, read, removeRun }
+
+async function answers(url: string): Promise<boolean> {
   try {
     await withChannel(url, () => Promise.resolve())
     return true
@@ -24,8 +19,7 @@ export async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** Messages of the run that nobody has finished; those in the hands of a consumer are not seen. */
-export function leftIn(url: string, prefix: string): Promise<number> {
+function leftIn(url: string, prefix: string): Promise<number> {
   return withConnection(url, async (open) => {
     let left = 0
     for (const queue of workQueues(prefix)) left += (await depth(open, queue)) ?? 0
@@ -33,15 +27,13 @@ export function leftIn(url: string, prefix: string): Promise<number> {
   })
 }
 
-/** Reads what a run left behind; the dead letters stay where they are. */
-export async function readRabbitmq(url: string, prefix: string): Promise<Found> {
+async function read(url: string, prefix: string): Promise<Found> {
   const left = await leftIn(url, prefix)
   const dead = await withChannel(url, (channel) => deadLetters(channel, `${named(prefix)}.dead`))
   return { dead, left }
 }
 
-/** Deletes every queue and exchange of the run. */
-export function removeRun(url: string, prefix: string): Promise<void> {
+function removeRun(url: string, prefix: string): Promise<void> {
   return withChannel(url, async (channel) => {
     // Deleting what is not there is no error.
     for (const queue of [...workQueues(prefix), `${named(prefix)}.dead`]) {

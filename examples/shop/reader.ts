@@ -2,7 +2,7 @@ import { fateOf } from './charge-failures.ts'
 import { EmbeddedBroker } from './embedded-broker.ts'
 import { named, type Away, type Findings } from './findings.ts'
 import { readLines } from './read-lines.ts'
-import { readRabbitmq } from './rabbitmq-reader.ts'
+import { readerOf } from './server-reader.ts'
 import { files, type Settings } from './settings.ts'
 import { count, openPlain, type PlainDatabase } from './sql.ts'
 import { Tally, type Aways } from './tally.ts'
@@ -39,7 +39,8 @@ async function brokerOf(
   { dir, broker, url, prefix }: Settings,
   tally: Tally,
 ): Promise<{ readonly dead: DeadOrders; readonly left: number | null }> {
-  if (broker === 'rabbitmq' && url !== null) return readRabbitmq(url, prefix ?? '')
+  const reader = readerOf(broker)
+  if (reader !== null && url !== null) return reader.read(url, prefix ?? '')
   const embedded = await EmbeddedBroker.open(dir)
   if (embedded === null) return { dead: tally.deadOrders(), left: null }
   try {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 import { History } from './history.ts'
-import { answers } from './rabbitmq-reader.ts'
+import { readerOf } from './server-reader.ts'
 import { files, type Settings } from './settings.ts'
 
 const run = promisify(execFile)
@@ -49,8 +49,9 @@ export class Restart {
   }
 
   async #restart(history: History): Promise<void> {
-    const { url } = this.#settings
-    if (this.#container === null || url === null) {
+    const { url, broker } = this.#settings
+    const reader = readerOf(broker)
+    if (this.#container === null || url === null || reader === null) {
       throw new Error('--container names what to restart')
     }
     const before = await startedAt(this.#container)
@@ -58,7 +59,7 @@ export class Restart {
     history.write('invoke', { op: 'restart' })
     const patience = { timeout: (END_S + 60) * 1_000 }
     await run('docker', ['restart', '-t', String(END_S), this.#container], patience)
-    while (!(await answers(url))) {
+    while (!(await reader.answers(url))) {
       const waited = performance.now() - from
       if (this.#abandoned || waited > BACK_WITHIN_MS) {
         throw new Error(`it did not answer within ${Math.round(waited / 1_000)} s`)

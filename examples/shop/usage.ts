@@ -20,8 +20,8 @@ Input
 
 Broker
   --broker NAME      sqlite (default), rabbitmq, kafka, rocketmq; memory runs in one process, without faults
-  --url URL          where rabbitmq, kafka or rocketmq is (rabbitmq without it: one is started
-                     in a container, and removed at the end)
+  --url URL          where rabbitmq, kafka or rocketmq is (rabbitmq and kafka without it: one is
+                     started in a container, and removed at the end)
   --container NAME   the container that broker runs in: it is paused for the outage, and restarted
 
 Faults

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { LiveView, type View } from './live-view.ts'
 import { Progress } from './progress.ts'
-import { leftIn } from './rabbitmq-reader.ts'
 import type { RunPlan } from './run-plan.ts'
+import { readerOf } from './server-reader.ts'
 
 /** A shop at work. */
 export interface Running {
@@ -54,9 +54,10 @@ export async function watch(plan: RunPlan, running: Running): Promise<string | n
 /** Where one can ask the broker itself: a second copy may wait for its time there. */
 async function nothingLeft({ settings }: RunPlan): Promise<boolean> {
   const { broker, url, prefix } = settings
-  if (broker !== 'rabbitmq' || url === null) return true
+  const reader = readerOf(broker)
+  if (reader === null || url === null) return true
   try {
-    return (await leftIn(url, prefix ?? '')) === 0
+    return (await reader.leftIn(url, prefix ?? '')) === 0
   } catch {
     return false
   }

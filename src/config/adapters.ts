@@ -62,7 +62,7 @@ async function openDoor(kind: Kind, use: string, door: string): Promise<Record<s
     if ((cause as { code?: string }).code !== 'ERR_PACKAGE_PATH_NOT_EXPORTED') throw cause
     throw new HoldfastError(
       'capability',
-      `${kind}.use '${use}': this version of holdfast has no door "${door}"; available here: memory, sqlite, rabbitmq`,
+      `${kind}.use '${use}': this version of holdfast has no door "${door}"; available here: memory, sqlite, rabbitmq, kafka`,
       { cause },
     )
   }

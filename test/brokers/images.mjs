@@ -3,7 +3,8 @@
  *
  * An image named by its environment variable is taken as it is. Otherwise the official one is
  * pulled; where no registry answers, an equivalent one is built once from Debian packages, with
- * debootstrap, which needs root. Images that are there already are left alone.
+ * debootstrap, which needs root, and from published jars, with Maven. Images that are there already
+ * are left alone. `node test/brokers/images.mjs kafka` looks at those with that in their name only.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -12,6 +13,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 import { installPackages, mayInstall } from '../../scripts/debian-packages.mjs'
+import { addJars } from './image-jars.mjs'
 
 /** A registry that has not begun to answer by then is taken for one that is out of reach. */
 const pullStartsWithinMs = 20_000
@@ -20,9 +22,10 @@ const buildTimeoutMs = 900_000
 /** Reaps containers of test runs that were killed; without it a run removes its own at the end. */
 const reaper = 'testcontainers/ryuk:0.14.0'
 
+const wanted = process.argv[2] ?? ''
 const listed = JSON.parse(
   readFileSync(fileURLToPath(new URL('images.json', import.meta.url)), 'utf8'),
-)
+).filter(({ local }) => local.includes(wanted))
 const say = (text) => console.error(`images: ${text}`)
 
 function exists(image) {
@@ -60,23 +63,36 @@ function run(command, args, timeout = buildTimeoutMs) {
   throw new Error(`'${command} ${args.join(' ')}' failed: ${error?.message ?? told}`)
 }
 
-function refuseWithoutBuilder({ official, local, variable }) {
+function has(command) {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
+}
+
+function refuseWithoutBuilder({ official, local, variable, jars }) {
   const reason = `${official} cannot be pulled and ${local} is not there`
   if (process.getuid?.() !== 0) {
     throw new Error(`${reason}; to build it, run 'node test/brokers/images.mjs' as root on Debian,
 or name an image in ${variable}`)
   }
-  if (spawnSync('debootstrap', ['--version'], { stdio: 'ignore' }).status === 0) return
+  const tools = [['debootstrap', 'debootstrap'], ...(jars ? [['mvn', 'maven']] : [])]
+  const missing = tools.filter(([command]) => !has(command)).map(([, name]) => name)
+  if (missing.length === 0) return
   if (!mayInstall()) {
-    throw new Error(`${reason}; building it needs debootstrap, or name an image in ${variable}`)
+    const needed = missing.join(' and ')
+    throw new Error(`${reason}; building it needs ${needed}, or name an image in ${variable}`)
   }
-  installPackages(['debootstrap'], say)
+  installPackages(missing, say)
 }
 
 /** An older debootstrap has no script for a newer suite, but that of sid serves all of them. */
 function bootstrap({ package: name, suite }, folder) {
   const packages = `${name},ca-certificates`
   run('debootstrap', ['--variant=minbase', `--include=${packages}`, suite, folder, '', 'sid'])
+}
+
+/** What the image is for, with its version; throws when that is not the one wanted. */
+function fill(image, folder) {
+  if (image.jars) return `${image.jars.artifacts[0]} as ${addJars(image, folder, run)}`
+  return `${image.package} ${checkVersion(image, folder)}`
 }
 
 /** A suite moves on: what it holds today may be another version than the tests are about. */
@@ -94,21 +110,22 @@ function shrink(folder) {
   }
 }
 
-/** Builds `image.local` from Debian packages; throws when the version is not the one wanted. */
+/** Builds `image.local`; throws when the version is not the one wanted. */
 function build(image) {
   refuseWithoutBuilder(image)
-  say(`building ${image.local} from Debian ${image.suite}, one to three minutes`)
+  const jars = image.jars ? ' and published jars' : ''
+  say(`building ${image.local} from Debian ${image.suite}${jars}, one to three minutes`)
   const scratch = mkdtempSync(join(tmpdir(), 'holdfast-image-'))
   try {
     const folder = join(scratch, 'root')
     bootstrap(image, folder)
-    const found = checkVersion(image, folder)
+    const found = fill(image, folder)
     shrink(folder)
     const archive = join(scratch, 'root.tar')
     run('tar', ['-C', folder, '-cf', archive, '.'])
     rmSync(folder, { recursive: true, force: true })
     run('docker', ['import', archive, image.local])
-    say(`built ${image.local} with ${image.package} ${found}`)
+    say(`built ${image.local} with ${found}`)
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
 
-import { engine } from './containers.ts'
+import { ContainerNode } from './container-node.ts'
 import { speaksAmqp, until } from './handshake.ts'
 import { Management } from './management.ts'
 
-const COMMAND_TIMEOUT_MS = 120_000
 const BOOT_TIMEOUT_MS = 180_000
 
 /** How to find a node that somebody started; plain data, so that it can go to another process. */
@@ -24,11 +23,12 @@ export interface Vhost {
 }
 
 /** One RabbitMQ node in a container, and what an operator or an accident can do to it. */
-export class RabbitmqNode {
+export class RabbitmqNode extends ContainerNode {
   readonly address: NodeAddress
   readonly management: Management
 
   constructor(address: NodeAddress) {
+    super(address.containerId)
     this.address = address
     this.management = new Management(address.managementPort)
   }
@@ -48,17 +48,6 @@ export class RabbitmqNode {
     return this.run('rabbitmqctl', '--quiet', ...args)
   }
 
-  /** Runs a command in the container as root. */
-  async run(...command: readonly string[]): Promise<string> {
-    const { container } = await engine()
-    const { exitCode, output, stdout } = await bounded(
-      command.join(' '),
-      container.exec(container.getById(this.address.containerId), [...command]),
-    )
-    if (exitCode !== 0) throw new Error(`'${command.join(' ')}' ended with ${exitCode}: ${output}`)
-    return stdout
-  }
-
   /** Closes every connection and takes the listeners down, then up again; the process goes on. */
   async restartApp(): Promise<void> {
     await this.ctl('stop_app')
@@ -70,7 +59,7 @@ export class RabbitmqNode {
   async restart(): Promise<void> {
     // The container ends with the node, and may take the command with it: what counts is that it ends.
     await this.ctl('stop').catch(() => undefined)
-    await this.#untilRunning(false)
+    await this.untilRunning(false)
     await this.start()
   }
 
@@ -81,29 +70,6 @@ export class RabbitmqNode {
    */
   async sync(): Promise<void> {
     await this.ctl('eval', '[ok = dets:sync(Table) || Table <- dets:all()].')
-  }
-
-  /** SIGKILL to all of it. It stays down until `start`. */
-  async kill(): Promise<void> {
-    await (await this.#container()).kill({ signal: 'SIGKILL' })
-    await this.#untilRunning(false)
-  }
-
-  async start(): Promise<void> {
-    await (await this.#container()).start()
-    await this.untilUp()
-  }
-
-  /** Every process of it stands still, connections stay; returns how it goes on. */
-  async pause(): Promise<() => Promise<void>> {
-    const container = await this.#container()
-    await container.pause()
-    let isPaused = true
-    return async () => {
-      if (!isPaused) return
-      isPaused = false
-      await container.unpause()
-    }
   }
 
   /** Blocks every connection that publishes; returns how it is cleared. */
@@ -124,7 +90,7 @@ export class RabbitmqNode {
   }
 
   /** Until it speaks AMQP and its management API answers. */
-  async untilUp(): Promise<void> {
+  override async untilUp(): Promise<void> {
     const { amqpPort, managementPort } = this.address
     await until(`AMQP on port ${amqpPort}`, () => this.#speaks(), BOOT_TIMEOUT_MS)
     await until(
@@ -138,43 +104,9 @@ export class RabbitmqNode {
     )
   }
 
-  /** The end of what it wrote, for a report. */
-  async logs(): Promise<string> {
-    const container = await this.#container()
-    return (await container.logs({ stdout: true, stderr: true, tail: 60 })).toString()
-  }
-
-  async isRunning(): Promise<boolean> {
-    return (await (await this.#container()).inspect()).State.Running
-  }
-
   /** Waiting for a node that has ended would only hide why. */
   async #speaks(): Promise<boolean> {
     if (await this.isRunning()) return speaksAmqp(this.address.amqpPort)
     throw new Error(`the node ${this.address.name} has ended`)
-  }
-
-  #untilRunning(is: boolean): Promise<void> {
-    const what = `container ${this.address.containerId} ${is ? 'running' : 'stopped'}`
-    return until(what, async () => (await this.isRunning()) === is, COMMAND_TIMEOUT_MS)
-  }
-
-  async #container() {
-    return (await engine()).container.getById(this.address.containerId)
-  }
-}
-
-async function bounded<T>(what: string, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`not within ${COMMAND_TIMEOUT_MS} ms: ${what}`)),
-      COMMAND_TIMEOUT_MS,
-    )
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
   }
 }

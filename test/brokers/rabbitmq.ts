@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 
-import type { WaitStrategy } from 'testcontainers'
-
+import { startOrTell } from './boot.ts'
 import {
   createNetwork,
   freePort,
@@ -106,30 +105,11 @@ async function boot(
       { content: configuration(conf), target: '/etc/rabbitmq/rabbitmq.conf', mode: 0o644 },
     ])
     .withCommand(['sh', '-c', BOOT])
-    .withWaitStrategy(atOnce)
     .onCreated((containerId) => {
       node = new RabbitmqNode({ containerId, name: `rabbit@${host}`, amqpPort, managementPort })
     })
   if (network !== null) container.withNetworkMode(network).withNetworkAliases(host)
-  return startOrTell(container, () => node)
-}
-
-/** A container that did not come up is removed, and its log is part of the error. */
-async function startOrTell(
-  container: LoopbackContainer,
-  made: () => RabbitmqNode | null,
-): Promise<RabbitmqNode> {
-  try {
-    await container.start()
-    const node = made()!
-    await node.untilUp()
-    return node
-  } catch (error) {
-    const node = made()
-    const logs = (await node?.logs().catch(String)) ?? ''
-    if (node !== null) await removeContainer(node.address.containerId)
-    throw new Error(`RabbitMQ did not start: ${String(error)}\n${logs}`, { cause: error })
-  }
+  return startOrTell('RabbitMQ', container, () => node)
 }
 
 function configuration(more: readonly string[]): string {
@@ -139,12 +119,4 @@ function configuration(more: readonly string[]): string {
 
 function randomCookie(): string {
   return randomBytes(12).toString('hex').toUpperCase()
-}
-
-/** The node is asked by itself: a wait of Testcontainers would remove it before its log is read. */
-const atOnce: WaitStrategy = {
-  waitUntilReady: () => Promise.resolve(),
-  withStartupTimeout: () => atOnce,
-  isStartupTimeoutSet: () => true,
-  getStartupTimeout: () => 0,
 }

@@ -4,7 +4,7 @@ import { afterAll, afterEach, describe, it } from 'vitest'
 
 import { Rig } from '../adapters/rabbitmq/harness.ts'
 import { startCluster } from '../brokers/rabbitmq.ts'
-import { inTraffic, type Traffic, type TrafficOptions } from './rabbitmq/traffic.ts'
+import { inTraffic, queuesOf, type Traffic, type TrafficOptions } from './rabbitmq/traffic.ts'
 
 /** From 4.3 on a queue waits 60 s for the consumers of a node that is gone, unless told otherwise. */
 const cluster = await startCluster({ conf: ['consumer_disconnected_timeout = 10000'] })
@@ -27,7 +27,7 @@ async function place(): Promise<{ vhost: string; options: TrafficOptions }> {
 
 /** All queues have all their members. */
 async function whole(traffic: Traffic, vhost: string): Promise<void> {
-  for (const queue of traffic.queues) await cluster.untilWhole(vhost, queue)
+  for (const queue of queuesOf(traffic)) await cluster.untilWhole(vhost, queue)
 }
 
 describe('three RabbitMQ nodes under traffic', () => {
@@ -37,7 +37,7 @@ describe('three RabbitMQ nodes under traffic', () => {
       for (let n = 0; n < 10; n++) {
         await whole(traffic, vhost)
         await traffic.during('kill -9 of a leader', async () => {
-          const leader = await cluster.leaderOf(vhost, traffic.queues[n % 4]!)
+          const leader = await cluster.leaderOf(vhost, queuesOf(traffic)[n % 4]!)
           await leader.kill()
           await traffic.flows()
           await leader.start()
@@ -53,7 +53,7 @@ describe('three RabbitMQ nodes under traffic', () => {
     await inTraffic(options, async (traffic) => {
       await whole(traffic, vhost)
       await traffic.during('partition', async () => {
-        const leader = await cluster.leaderOf(vhost, traffic.queues[0]!)
+        const leader = await cluster.leaderOf(vhost, queuesOf(traffic)[0]!)
         const heal = await cluster.isolate(leader)
         cleanUps.push(heal)
         await pause(30_000)

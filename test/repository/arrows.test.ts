@@ -26,6 +26,7 @@ const clientsOf: Readonly<Record<string, readonly string[]>> = {
   sql: [],
   sqlite: ['better-sqlite3'],
   rabbitmq: ['amqplib'],
+  kafka: ['kafkajs', 'kafkajs-snappy', 'lz4js', 'fzstd'],
 }
 
 const sharedByAdapters = ['contract', 'policy']

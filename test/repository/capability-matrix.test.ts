@@ -8,6 +8,9 @@ import { type Broker, type Capabilities, noCrashes, systemClock, systemRandom } 
 import { memory } from 'holdfast/memory'
 import { sqlite } from 'holdfast/sqlite'
 
+import { kafkajsDriver } from '../../adapters/kafka/kafkajs-driver.ts'
+import { capabilitiesOf as kafkaCapabilities } from '../../adapters/kafka/capabilities.ts'
+import { resolveOptions as kafkaOptions } from '../../adapters/kafka/options.ts'
 import { capabilitiesOf } from '../../adapters/rabbitmq/capabilities.ts'
 import { resolveOptions } from '../../adapters/rabbitmq/options.ts'
 import { silent } from '../../src/contract/events.ts'
@@ -20,6 +23,13 @@ const brokers: Readonly<Record<string, () => Promise<Capabilities>>> = {
   sqlite: () => capabilities(sqlite({ file: join(folder, 'broker.db') })),
   // What it says depends on options and version alone; that it says so when it is open is its own test.
   rabbitmq: async () => capabilitiesOf(resolveOptions({ url: 'amqp://localhost' }), [4, 3, 0]),
+  kafka: async () => {
+    const options = kafkaOptions({ brokers: 'localhost' })
+    const signal = new AbortController().signal
+    const context = { clock: systemClock, random: systemRandom, crash: noCrashes, emit: silent }
+    const { caps } = await kafkajsDriver(options, { ...context, signal })
+    return kafkaCapabilities({ producer: caps, consumer: caps }, options, () => null)
+  },
 }
 
 /** The README's table as rows of cells. */

@@ -4,10 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { incoming } from '../../../adapters/rabbitmq/incoming.ts'
 import { outgoing, type Outgoing } from '../../../adapters/rabbitmq/outgoing.ts'
-import { timeOf, timeText } from '../../../adapters/rabbitmq/time-text.ts'
 import { TopicTable } from '../../../adapters/rabbitmq/topics.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import type { Destination, Envelope } from '../../../src/contract/message.ts'
+import { timeOf, timeText } from '../../../src/contract/time-text.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
 import { envelope, SendingStage } from './sending-stage.ts'
 

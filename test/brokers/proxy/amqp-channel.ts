@@ -1,8 +1,9 @@
 import type { Frame } from './amqp-frames.ts'
 import { Arguments, encodeChannelClose, encodeMethod, type MethodName } from './amqp-methods.ts'
+import type { Seen } from './amqp-rules.ts'
 import { ChannelFlow } from './channel-flow.ts'
 import { ConfirmLedger } from './confirm-ledger.ts'
-import type { Direction, Seen } from './rules.ts'
+import type { Direction } from './rules.ts'
 
 /** What the proxy knows of one channel. */
 export class AmqpChannel {

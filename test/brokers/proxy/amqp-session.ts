@@ -8,13 +8,9 @@ import {
   withContent,
   type MethodName,
 } from './amqp-methods.ts'
-import type { Direction, Rule, Rules, Seen } from './rules.ts'
-
-/** Where a session's frames and verdicts go. */
-export interface Way {
-  out(direction: Direction, bytes: Buffer): void
-  reset(): void
-}
+import type { AmqpRule, AmqpRules, Seen } from './amqp-rules.ts'
+import type { Session, Way } from './link.ts'
+import type { Direction } from './rules.ts'
 
 /** An alarm the proxy makes up, and who hears of each connection that was told. */
 export interface Alarm {
@@ -23,15 +19,15 @@ export interface Alarm {
 }
 
 /** Reads both directions of one AMQP connection, and applies the rules to them. */
-export class AmqpSession {
+export class AmqpSession implements Session {
   readonly #way: Way
-  readonly #rules: Rules
+  readonly #rules: AmqpRules
   readonly #readers = { up: new FrameReader(), down: new FrameReader() }
   readonly #channels = new Map<number, AmqpChannel>()
   #alarm: Alarm | null
   #toldBlocked = false
 
-  constructor(way: Way, rules: Rules, alarm: Alarm | null) {
+  constructor(way: Way, rules: AmqpRules, alarm: Alarm | null) {
     this.#way = way
     this.#rules = rules
     this.#alarm = alarm
@@ -71,7 +67,7 @@ export class AmqpSession {
   }
 
   /** Answers that were held for this rule go to the client now. */
-  release(rule: Rule): void {
+  release(rule: AmqpRule): void {
     for (const channel of this.#channels.values()) {
       for (const bytes of channel.ledger?.release(rule) ?? []) channel.flows.down.write(bytes)
     }
@@ -112,7 +108,7 @@ export class AmqpSession {
   #confirms(
     channel: AmqpChannel,
     { direction, method }: Seen,
-    rule: Rule | null,
+    rule: AmqpRule | null,
     frame: Frame,
   ): readonly Buffer[] | null {
     if (method === 'confirm.select-ok') {

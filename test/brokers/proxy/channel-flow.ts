@@ -1,20 +1,19 @@
 import { frameType, type Frame } from './amqp-frames.ts'
 import { contentBytes } from './amqp-methods.ts'
+import { DelayLine } from './delay-line.ts'
 
 /**
  * One direction of one channel: which content belongs to which method, what is dropped with its
  * method, and what waits behind a delayed frame.
  */
 export class ChannelFlow {
-  readonly #out: (bytes: Buffer) => void
-  readonly #delayed: { readonly bytes: Buffer; readonly dueMs: number }[] = []
+  readonly #line: DelayLine
   readonly #afterContent: (() => void)[] = []
-  #timer: NodeJS.Timeout | null = null
   #contentLeft: number | null = 0
   #drops = false
 
   constructor(out: (bytes: Buffer) => void) {
-    this.#out = out
+    this.#line = new DelayLine(out)
   }
 
   /** A method; what follows it as content shares its fate. */
@@ -34,16 +33,13 @@ export class ChannelFlow {
   }
 
   /** Bytes of this channel, behind what is delayed. */
-  write(bytes: Buffer, delayMs = 0): void {
-    if (delayMs === 0 && this.#delayed.length === 0) return this.#out(bytes)
-    const behindMs = this.#delayed.at(-1)?.dueMs ?? 0
-    this.#delayed.push({ bytes, dueMs: Math.max(behindMs, performance.now() + delayMs) })
-    this.#timer ??= setTimeout(() => this.#flush(), delayMs)
+  write(bytes: Buffer): void {
+    this.#line.write(bytes)
   }
 
   /** Everything from the next frame on comes that much later. */
   delay(ms: number): void {
-    this.write(Buffer.alloc(0), ms)
+    this.#line.delay(ms)
   }
 
   /** Runs at once, or when the content that is under way is complete. */
@@ -53,25 +49,11 @@ export class ChannelFlow {
   }
 
   stop(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#delayed.length = 0
+    this.#line.stop()
   }
 
   #ended(): void {
     if (this.#contentLeft !== 0) return
     for (const then of this.#afterContent.splice(0)) then()
-  }
-
-  #flush(): void {
-    this.#timer = null
-    for (let next = this.#delayed[0]; next !== undefined; next = this.#delayed[0]) {
-      const leftMs = next.dueMs - performance.now()
-      if (leftMs > 0) {
-        this.#timer = setTimeout(() => this.#flush(), Math.ceil(leftMs))
-        return
-      }
-      this.#out(next.bytes)
-      this.#delayed.shift()
-    }
   }
 }

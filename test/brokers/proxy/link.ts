@@ -1,8 +1,7 @@
 import { connect, type Socket } from 'node:net'
 
-import { AmqpSession, type Alarm } from './amqp-session.ts'
 import { Pipe, type Line } from './pipe.ts'
-import type { Direction, Fault, Rules } from './rules.ts'
+import type { Direction, Fault } from './rules.ts'
 
 /** Where the proxy leads. */
 export interface Target {
@@ -15,17 +14,36 @@ export interface Shared {
   readonly lines: Readonly<Record<Direction, Line>>
   /** Set while a direction loses everything. */
   readonly dropping: Record<Direction, Fault | null>
-  readonly rules: Rules
-  readonly protocol: 'amqp' | 'bytes'
-  /** Set while publishing connections are told to stop. */
-  alarm: Alarm | null
+}
+
+/** Where a session's frames and verdicts go. */
+export interface Way {
+  out(direction: Direction, bytes: Buffer): void
+  reset(): void
+}
+
+/** Reads both directions of one connection as a protocol, and decides what of it goes on. */
+export interface Session {
+  /** Throws when the bytes are not of its protocol. */
+  take(direction: Direction, chunk: Buffer): void
+  stop(): void
+}
+
+/** What a connection is made of. */
+export interface LinkParts<S> {
+  readonly client: Socket
+  readonly target: Target
+  readonly shared: Shared
+  /** Null for a connection that only moves bytes. */
+  readonly begin: (way: Way) => S | null
+  readonly closed: () => void
 }
 
 /** One connection through the proxy. */
-export class Link {
+export class Link<S extends Session> {
   readonly id: number
   /** Null for a connection that only moves bytes. */
-  readonly session: AmqpSession | null
+  readonly session: S | null
   readonly #shared: Shared
   readonly #client: Socket
   readonly #broker: Socket
@@ -33,7 +51,7 @@ export class Link {
   readonly #closed: () => void
   #isOpen = true
 
-  constructor(id: number, client: Socket, target: Target, shared: Shared, closed: () => void) {
+  constructor(id: number, { client, target, shared, begin, closed }: LinkParts<S>) {
     this.id = id
     this.#shared = shared
     this.#client = client
@@ -43,7 +61,10 @@ export class Link {
       up: new Pipe(client, this.#broker, shared.lines.up),
       down: new Pipe(this.#broker, client, shared.lines.down),
     }
-    this.session = shared.protocol === 'amqp' ? this.#makeSession() : null
+    this.session = begin({
+      out: (direction, bytes) => this.#out(direction, bytes),
+      reset: () => this.reset(),
+    })
     this.#listen('up', client)
     this.#listen('down', this.#broker)
   }
@@ -74,15 +95,6 @@ export class Link {
   wake(): void {
     this.#pipes.up.wake()
     this.#pipes.down.wake()
-  }
-
-  #makeSession(): AmqpSession {
-    const out = (direction: Direction, bytes: Buffer): void => this.#out(direction, bytes)
-    return new AmqpSession(
-      { out, reset: () => this.reset() },
-      this.#shared.rules,
-      this.#shared.alarm,
-    )
   }
 
   #sink(direction: Direction): Socket {

@@ -1,38 +1,5 @@
-import type { Mark } from './confirm-ledger.ts'
-import type { MethodName } from './amqp-methods.ts'
-
 /** `up` is towards the broker, `down` towards the client. */
 export type Direction = 'up' | 'down'
-
-/** A method on its way, as far as the proxy can tell. */
-export interface Seen {
-  readonly direction: Direction
-  readonly channel: number
-  readonly method: MethodName
-  /** Of `basic.publish`, `basic.deliver` and `basic.return`. */
-  readonly exchange: string | null
-  readonly routingKey: string | null
-  /** Of `basic.consume`, and of `basic.deliver` to a consumer the proxy saw starting. */
-  readonly queue: string | null
-}
-
-/** Which frames a rule is about. */
-export type Match = MethodName | ((seen: Seen) => boolean)
-
-/** What happens to a frame, and to the content that belongs to it. */
-export type Action =
-  /** It never arrives. Not for `basic.publish` on a confirm channel: the two sides would count differently. */
-  | { readonly do: 'drop' }
-  /** It arrives later, and so does what follows it on its channel. */
-  | { readonly do: 'delay'; readonly ms: number }
-  /** For `basic.publish`: it arrives, and the client never hears of it. */
-  | { readonly do: 'lose-confirm' }
-  /** For `basic.publish`: it arrives, and the client hears of it when the rule ends. */
-  | { readonly do: 'hold-confirm' }
-  /** It arrives; then its channel is closed, for the client by the broker, for the broker by the client. */
-  | { readonly do: 'close-channel'; readonly code: number; readonly text: string }
-  /** It does not arrive: both sides find the connection reset. */
-  | { readonly do: 'reset' }
 
 /** One fault that is being made, and how often it has happened. */
 export class Fault {
@@ -64,22 +31,18 @@ export class Fault {
   }
 }
 
-/** A fault that strikes single frames. */
-export class Rule implements Mark {
+/** A fault that strikes single frames: those that match, until it has struck often enough. */
+export class Rule<Seen, Action> {
   readonly fault: Fault
   readonly action: Action
   readonly #matches: (seen: Seen) => boolean
   #left: number
 
-  constructor(fault: Fault, match: Match, action: Action, count: number) {
+  constructor(fault: Fault, matches: (seen: Seen) => boolean, action: Action, count: number) {
     this.fault = fault
     this.action = action
     this.#left = count
-    this.#matches = typeof match === 'function' ? match : ({ method }) => method === match
-  }
-
-  get fate(): Mark['fate'] {
-    return this.action.do === 'hold-confirm' ? 'hold' : 'lose'
+    this.#matches = matches
   }
 
   /** True when the frame is one of its: it has fired then. */
@@ -92,19 +55,19 @@ export class Rule implements Mark {
 }
 
 /** The rules in force, the oldest first; one frame is struck by one rule. */
-export class Rules {
-  readonly #all = new Set<Rule>()
+export class Rules<Seen, R extends Rule<Seen, unknown>> {
+  readonly #all = new Set<R>()
 
-  add(rule: Rule): void {
+  add(rule: R): void {
     this.#all.add(rule)
   }
 
-  remove(rule: Rule): void {
+  remove(rule: R): void {
     this.#all.delete(rule)
   }
 
   /** The rule that strikes this frame; it counts as fired. */
-  first(seen: Seen): Rule | null {
+  first(seen: Seen): R | null {
     for (const rule of this.#all) if (rule.takes(seen)) return rule
     return null
   }

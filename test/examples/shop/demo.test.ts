@@ -99,7 +99,7 @@ describe('npm run demo', () => {
     [['--input', '.'], '--input . is a folder'],
     [['--key', 'buyer'], 'has a field "buyer"'],
     [['--dir', '.'], '--dir .: holds files already'],
-    [['--broker', 'kafka'], '--broker kafka needs --url'],
+    [['--broker', 'rocketmq'], '--broker rocketmq needs --url'],
   ])('ends with 64 for %j', async (args, text) => {
     const run = await runDemo(args)
     expect(run.exitCode).toBe(64)

@@ -86,7 +86,7 @@ describe('parseOptions', () => {
       ['--broker', 'redis'],
       '--broker: got "redis"; allowed: sqlite, rabbitmq, kafka, rocketmq, memory',
     ],
-    [['--broker', 'kafka'], '--broker kafka needs --url, for example'],
+    [['--broker', 'rocketmq'], '--broker rocketmq needs --url, for example'],
     [['--url', 'amqp://x'], '--url: the sqlite broker has none'],
     [['--container', 'x'], '--container: the sqlite broker runs in no container'],
     [['--broker', 'rabbitmq', '--container', 'x'], '--container needs --url'],

@@ -1,26 +1,8 @@
-import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
-
 import { rabbitmq } from '../../../adapters/rabbitmq/index.ts'
-import { OutcomeUnknownError, PublishRefusedError } from '../../../src/contract/errors.ts'
-import { ReliableConsumer } from '../../../src/consume/consumer.ts'
-import { topic, type Topic } from '../../../src/contract/topic.ts'
-import { ReliablePublisher } from '../../../src/publish/publisher.ts'
-import { check } from '../../conformance/checker/checker.ts'
-import { contentHash, History, readHistory } from '../../conformance/checker/history.ts'
-import type { Expectations, Verdict } from '../../conformance/checker/verdict.ts'
-import { until } from '../../brokers/handshake.ts'
+import { GROUP, inTraffic as inAny, type Ground, type Traffic } from '../traffic.ts'
 import { depthOf } from './raw.ts'
 
-/** What is published: `n` is dense from 0 per key. */
-interface Item {
-  readonly key: string
-  readonly n: number
-}
+export type { Traffic } from '../traffic.ts'
 
 /** How much there is to do, and where. */
 export interface TrafficOptions {
@@ -30,187 +12,32 @@ export interface TrafficOptions {
   readonly directUrl: string
   /** Publishers at work at once, each with a key of its own. Default 40. */
   readonly keys?: number
-  /** What each of them waits between two publishes, in milliseconds. Default 100: about 400 messages a second in all. */
+  /** What each of them waits between two publishes, in milliseconds. Default 100. */
   readonly pauseMs?: number
 }
 
 const PARTITIONS = 4
-const GROUP = 'a'
-const DEADLINE_MS = 120_000
-const LIMIT_MS = 180_000
-const MEBIBYTE = 1_048_576
 
-/**
- * Publishers and a consumer at work on one ordered topic while something is done to the broker, and
- * the history of what both of them saw.
- */
-export class Traffic {
-  readonly topicName: string = `orders-${randomBytes(4).toString('hex')}`
-  readonly #options: TrafficOptions
-  readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-traffic-'))
-  readonly #history: History
-  readonly #items: Topic<Item>
-  readonly #publisher: ReliablePublisher
-  readonly #consumer: ReliableConsumer<Topic<Item>>
-  readonly #handled = new Set<string>()
-  #confirmed = 0
-  #deliveries = 0
-  // oxlint-disable-next-line no-unused-private-class-members -- read by the loop, which the rule does not see
-  #isPublishing = true
-  #workers: readonly Promise<void>[] = []
-  #memory: NodeJS.Timeout | null = null
-
-  constructor(options: TrafficOptions) {
-    this.#options = options
-    this.#history = new History(this.#file, this.topicName, 'traffic')
-    this.#items = topic<Item>(this.topicName, { key: ({ key }) => key })
-    const topics = { [this.topicName]: { groups: [GROUP], partitions: PARTITIONS } }
-    this.#publisher = new ReliablePublisher({
-      broker: rabbitmq({ url: options.urls }),
-      topics,
-      deadlineMs: DEADLINE_MS,
-      logging: 'silent',
-    })
-    this.#consumer = new ReliableConsumer({
-      broker: rabbitmq({ url: options.urls }),
-      topic: this.#items,
-      group: GROUP,
-      topics,
-      logging: 'silent',
-      on: ({ type }) => {
-        if (type === 'source.lost') this.#history.write('source_lost', 'ok', { group: GROUP })
-      },
-      handler: (item, { id, attempt, redelivered }) => {
-        const delivery = String(this.#deliveries++)
-        const facts = { msgId: `${id}`, group: GROUP, delivery, attempt, hash: hashOf(item) }
-        this.#history.write('deliver', 'ok', { ...facts, redelivered: redelivered !== 'no' })
-        this.#history.write('effect', 'ok', facts)
-        this.#history.write('settle', 'ok', { ...facts, outcome: 'ack' })
-        this.#handled.add(`${id}`)
-      },
-    })
-  }
-
-  get #file(): string {
-    return join(this.#folder, 'history.jsonl')
-  }
-
-  /** Names of the queues of the group. */
-  get queues(): readonly string[] {
-    return Array.from({ length: PARTITIONS }, (_, n) => `${this.topicName}.${GROUP}.${n}`)
-  }
-
-  /** How many messages were confirmed so far. */
-  get confirmed(): number {
-    return this.#confirmed
-  }
-
-  async start(): Promise<void> {
-    await this.#consumer.start()
-    const keys = Array.from({ length: this.#options.keys ?? 40 }, (_, n) => `k${n}`)
-    this.#workers = keys.map((key) => this.#publishing(key))
-    this.#memory = setInterval(() => {
-      const value = Math.ceil(process.memoryUsage.rss() / MEBIBYTE)
-      this.#history.write('lib_metric', 'ok', { name: 'rss', value })
-    }, 500)
-    await this.flows()
-  }
-
-  /** Until 100 more messages are confirmed, and 100 more are handled. */
-  async flows(): Promise<void> {
-    const [confirmed, handled] = [this.#confirmed + 100, this.#handled.size + 100]
-    await until(
-      `100 more messages: ${this.#confirmed} confirmed and ${this.#handled.size} handled so far`,
-      () => Promise.resolve(this.#confirmed >= confirmed && this.#handled.size >= handled),
-      LIMIT_MS,
-    )
-  }
-
-  /** Something happens to the broker: from its beginning until the broker is as it was. */
-  async during(name: string, fault: () => Promise<void>): Promise<void> {
-    this.#history.write('fault_start', 'ok', { name })
-    await fault()
-    this.#history.write('fault_stop', 'ok', { name })
-  }
-
-  /** Stops publishing, waits until everything confirmed is handled, looks at what is left, judges. */
-  async verdict(expected: Expectations): Promise<Verdict> {
-    this.#isPublishing = false
-    await Promise.all(this.#workers)
-    const { drainedWithinMs = LIMIT_MS } = expected
-    await until(
-      `everything handled: ${this.#handled.size} of ${this.#confirmed}`,
-      () => Promise.resolve(this.#handled.size >= this.#confirmed),
-      drainedWithinMs,
-    )
-    await this.#publisher.close({ timeoutMs: 30_000 })
-    await this.#consumer.drain({ timeoutMs: 30_000 })
-    this.#history.write('process_end', 'ok')
-    const residue = await this.#residue()
-    const verdict = check(readHistory([this.#file]), { groups: [GROUP], residue, ...expected })
-    assert.deepEqual(verdict.violations, [])
-    return verdict
-  }
-
-  /** Ends everything, whatever happened. */
-  async close(): Promise<void> {
-    this.#isPublishing = false
-    if (this.#memory !== null) clearInterval(this.#memory)
-    const given = { timeoutMs: 5_000 }
-    await Promise.allSettled([this.#publisher.close(given), this.#consumer.close(given)])
-    await Promise.allSettled(this.#workers)
-    rmSync(this.#folder, { recursive: true, force: true })
-  }
-
-  async #publishing(key: string): Promise<void> {
-    for (let n = 0; this.#isPublishing; n++) {
-      await this.#publish({ key, n })
-      await pause(this.#options.pauseMs ?? 100)
-    }
-  }
-
-  async #publish(item: Item): Promise<void> {
-    const { key, n } = item
-    const msgId = `p-${key}-${n}`
-    const facts = { msgId, producer: 'p', key, n, hash: hashOf(item) }
-    this.#history.write('publish', 'invoke', facts)
-    try {
-      await this.#publisher.publish(this.#items, item, { id: msgId })
-      this.#confirmed++
-      this.#history.write('publish', 'ok', facts)
-    } catch (error) {
-      const isRefused = error instanceof PublishRefusedError
-      const outcome = isRefused || error instanceof OutcomeUnknownError ? error.code : 'bug'
-      const end = { ...facts, outcome, errClass: String(error) }
-      this.#history.write('publish', isRefused ? 'fail' : 'info', end)
-    }
-  }
-
-  /** Read by a plain client, that knows nothing of the library. */
-  async #residue(): Promise<Readonly<Record<string, number>>> {
-    const residue: Record<string, number> = {}
-    for (const queue of [...this.queues, `${this.topicName}.${GROUP}.dead`]) {
-      residue[queue] = await depthOf(this.#options.directUrl, queue)
-    }
-    return residue
-  }
-}
-
-function hashOf(item: Item): string {
-  const body = Buffer.from(JSON.stringify(item))
-  return contentHash({ body, key: Buffer.from(item.key), headers: [] })
+/** Names of the queues of the group. */
+export function queuesOf({ topicName }: Pick<Traffic, 'topicName'>): readonly string[] {
+  return Array.from({ length: PARTITIONS }, (_, n) => `${topicName}.${GROUP}.${n}`)
 }
 
 /** Runs the traffic around `act`, and ends it whatever happens. */
-export async function inTraffic(
-  options: TrafficOptions,
+export function inTraffic(
+  { urls, directUrl, ...amount }: TrafficOptions,
   act: (traffic: Traffic) => Promise<void>,
 ): Promise<void> {
-  const traffic = new Traffic(options)
-  try {
-    await traffic.start()
-    await act(traffic)
-  } finally {
-    await traffic.close()
+  const ground: Ground = {
+    broker: () => rabbitmq({ url: urls }),
+    settings: { partitions: PARTITIONS },
+    residue: async (topicName, group) => {
+      const residue: Record<string, number> = {}
+      for (const queue of [...queuesOf({ topicName }), `${topicName}.${group}.dead`]) {
+        residue[queue] = await depthOf(directUrl, queue)
+      }
+      return residue
+    },
   }
+  return inAny({ ground, ...amount }, act)
 }

@@ -1,0 +1,130 @@
+import type { BrokerContext, Deadline } from '../../src/contract/broker.ts'
+import { ClosedError } from '../../src/contract/errors.ts'
+import type { BatchCodec } from './batch-writer.ts'
+import { Codecs } from './codecs.ts'
+import type {
+  ConsumerCallbacks,
+  DriverCaps,
+  DriverConsumer,
+  DriverProducer,
+  GroupSpec,
+  KafkaDriver,
+} from './driver.ts'
+import { KafkajsAdmin } from './kafkajs-admin.ts'
+import { kafkajsClient } from './kafkajs-client.ts'
+import { joinByKafkajs } from './kafkajs-consumer.ts'
+import { KafkajsProducer } from './kafkajs-producer.ts'
+import type { KafkajsClient, Resolved } from './options.ts'
+import type { Decompress } from './record-batch.ts'
+
+/** What kafkajs can keep, with what is done around it here. */
+const CAPS: DriverCaps = Object.freeze({
+  idempotent: true,
+  // Its offsets in transactions carry no generation, so that a member that was replaced could commit.
+  txn: 'none',
+  commitMetadata: true,
+  partitionPause: true,
+  staticMembership: false,
+})
+
+/** Longest that questions about the cluster take, tries again included. */
+const ADMIN_MS = 8_000
+
+/**
+ * A driver through kafkajs 2.2.4. Rejects with code `missing-package` when kafkajs or what a chosen
+ * compression needs is not installed. Connects nowhere yet.
+ */
+export async function kafkajsDriver(
+  options: Resolved,
+  context: BrokerContext,
+): Promise<KafkaDriver> {
+  const client = await kafkajsClient(options, context.random)
+  const codecs = new Codecs()
+  const codec = await codecs.writing(options.compression)
+  return new KafkajsDriver(client, codecs, codec, options, context)
+}
+
+class KafkajsDriver implements KafkaDriver {
+  readonly name = 'kafkajs'
+  readonly caps = CAPS
+  readonly admin: KafkajsAdmin
+  readonly #client: KafkajsClient
+  readonly #codecs: Codecs
+  readonly #codec: BatchCodec | null
+  readonly #decompress: Decompress
+  readonly #options: Resolved
+  readonly #context: BrokerContext
+  readonly #producers = new Set<DriverProducer>()
+  readonly #consumers = new Set<DriverConsumer>()
+  #closing: Promise<void> | null = null
+
+  constructor(
+    client: KafkajsClient,
+    codecs: Codecs,
+    codec: BatchCodec | null,
+    options: Resolved,
+    context: BrokerContext,
+  ) {
+    this.#client = client
+    this.#codecs = codecs
+    this.#codec = codec
+    this.#options = options
+    this.#context = context
+    const timeoutMs = Math.min(ADMIN_MS, options.requestTimeoutMs)
+    this.#decompress = (type, bytes) => codecs.decompress(type, bytes)
+    this.admin = new KafkajsAdmin({ ...context, client, timeoutMs, decompress: this.#decompress })
+  }
+
+  producer(): DriverProducer {
+    if (this.#closing !== null) throw new ClosedError('broker')
+    const { connectTimeoutMs, requestTimeoutMs } = this.#options
+    const producer = new KafkajsProducer({
+      ...this.#context,
+      client: this.#client,
+      codec: this.#codec,
+      connectTimeoutMs,
+      requestTimeoutMs,
+    })
+    const close = producer.close.bind(producer)
+    producer.close = () => close().finally(() => this.#producers.delete(producer))
+    this.#producers.add(producer)
+    return producer
+  }
+
+  checkReading(compression: string): Promise<void> {
+    return this.#codecs.checkReading(compression)
+  }
+
+  async consume(
+    spec: GroupSpec,
+    callbacks: ConsumerCallbacks,
+    deadline: Deadline,
+    signal?: AbortSignal,
+  ): Promise<DriverConsumer> {
+    if (this.#closing !== null) throw new ClosedError('broker')
+    const { requestTimeoutMs } = this.#options
+    const decompress = this.#decompress
+    const own = { ...this.#context, client: this.#client, decompress, requestTimeoutMs }
+    const consumer = await joinByKafkajs(own, spec, callbacks, deadline, signal)
+    const close = consumer.close.bind(consumer)
+    consumer.close = (until) => close(until).finally(() => this.#consumers.delete(consumer))
+    this.#consumers.add(consumer)
+    if (this.#closing !== null) {
+      await consumer.close(deadline)
+      throw new ClosedError('broker')
+    }
+    return consumer
+  }
+
+  close(deadline: Deadline): Promise<void> {
+    this.#closing ??= this.#close(deadline)
+    return this.#closing
+  }
+
+  async #close(deadline: Deadline): Promise<void> {
+    const consumers = [...this.#consumers].map((one) => one.close(deadline))
+    const producers = [...this.#producers].map((one) => one.close())
+    await Promise.allSettled([...consumers, ...producers])
+    await this.admin.close(deadline)
+  }
+}

@@ -1,0 +1,162 @@
+import type { Deadline } from '../../src/contract/broker.ts'
+import type { Clock } from '../../src/contract/clock.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
+import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
+import type { KafkajsClient } from './options.ts'
+import {
+  LAST_PRODUCE_VERSION,
+  LEAST_PRODUCE_VERSION,
+  PRODUCE_KEY,
+  readProduceAnswer,
+  type ProduceAnswer,
+} from './produce-protocol.ts'
+
+/** The number a broker gave this producer. */
+export interface ProducerIdentity {
+  readonly producerId: bigint
+  readonly producerEpoch: number
+}
+
+interface ProducingNode extends ConnectedNode {
+  initProducerId(request: object): Promise<{ producerId: string; producerEpoch: number }>
+}
+
+interface ProducingCluster extends Cluster {
+  readonly brokerPool: Cluster['brokerPool'] & {
+    readonly metadata: Metadata | null
+    readonly seedBroker?: ProducingNode
+  }
+}
+
+/** Says why a topic's partitions have no leader that could be written to. */
+export type NoLeader = 'no-topic' | 'no-partition' | 'no-leader'
+
+/** Error code of a topic that the broker does not know. */
+const UNKNOWN_TOPIC = 3
+/** A name the request has to carry although there is no transaction. */
+const TRANSACTION_TIMEOUT_MS = 60_000
+/** How long a connection may take to end in order. */
+const GOODBYE_MS = 1_000
+
+/**
+ * Connections of one producer to the nodes of a cluster, through kafkajs: log-in, versions and metadata
+ * are its own; what is written on them, and when they are cut, is decided here.
+ */
+export class KafkajsLink {
+  readonly #cluster: ProducingCluster
+  readonly #clock: Clock
+  readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
+
+  constructor(client: KafkajsClient, clock: Clock) {
+    this.#cluster = clusterOf(client) as ProducingCluster
+    this.#clock = clock
+  }
+
+  /** Connects to some node and gets a number for the producer. */
+  async open(topics: Iterable<string>, deadline: Deadline): Promise<ProducerIdentity> {
+    const cluster = this.#cluster
+    const work = async (): Promise<ProducerIdentity> => {
+      await cluster.connect()
+      for (const topic of topics) cluster.targetTopics.add(topic)
+      await cluster.refreshMetadata()
+      const node = (await cluster.brokerPool.findConnectedBroker()) as ProducingNode
+      const given = await node.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
+      return { producerId: BigInt(given.producerId), producerEpoch: given.producerEpoch }
+    }
+    const identity = await withDeadline(this.#clock, deadline, work, 'connecting to Kafka')
+    this.#learn()
+    return identity
+  }
+
+  /** Whether something is known about the topic. */
+  knows(topic: string): boolean {
+    return this.#leaders.has(topic)
+  }
+
+  /** Looks up the leaders of these topics and of all earlier ones. */
+  async refresh(topics: Iterable<string>, deadline: Deadline): Promise<void> {
+    for (const topic of topics) this.#cluster.targetTopics.add(topic)
+    const refresh = (): Promise<void> => this.#cluster.refreshMetadata()
+    await withDeadline(this.#clock, deadline, refresh, 'looking for leaders')
+    this.#learn()
+  }
+
+  /** The node that leads the partition, as far as was learnt. */
+  leaderOf(topic: string, partition: number): number | NoLeader {
+    const leaders = this.#leaders.get(topic)
+    if (leaders === undefined) return 'no-topic'
+    const leader = leaders.get(partition)
+    if (leader === undefined) return 'no-partition'
+    return leader < 0 ? 'no-leader' : leader
+  }
+
+  /** A connection to that node, with its log-in still good. */
+  async connected(nodeId: number, deadline: Deadline): Promise<ProducingNode> {
+    const connect = (): Promise<Node> => this.#cluster.findBroker({ nodeId })
+    const what = `connecting to node ${nodeId}`
+    return (await withDeadline(this.#clock, deadline, connect, what)) as ProducingNode
+  }
+
+  /**
+   * Writes a Produce request and waits for its answer. `encode` is called when it is about to be
+   * written. A rejection says nothing about what the broker did; the connection is cut then, so that
+   * no answer of an earlier request is taken for one of a later.
+   */
+  async produce(
+    node: ProducingNode,
+    encode: () => Promise<Buffer> | Buffer,
+    deadline: Deadline,
+  ): Promise<ProduceAnswer> {
+    const highest = node.versions?.[PRODUCE_KEY]?.maxVersion ?? LEAST_PRODUCE_VERSION
+    const apiVersion = Math.min(highest, LAST_PRODUCE_VERSION)
+    const exchange = {
+      request: {
+        apiKey: PRODUCE_KEY,
+        apiVersion,
+        apiName: 'Produce',
+        expectResponse: () => true,
+        encode: async () => encoded(await encode()),
+      },
+      response: {
+        decode: async (payload: Buffer) => readProduceAnswer(payload, apiVersion),
+        parse: async (answer: ProduceAnswer) => answer,
+      },
+    }
+    const send = (): Promise<unknown> => node.connectionPool.send(exchange)
+    try {
+      return (await withDeadline(this.#clock, deadline, send, 'the answer')) as ProduceAnswer
+    } catch (error) {
+      cutNode(node, error)
+      throw error
+    }
+  }
+
+  /** Ends the connections in order, within a second. Never rejects. */
+  async close(): Promise<void> {
+    const disconnect = (): Promise<void> => this.#cluster.disconnect()
+    const deadline = this.#clock.now() + GOODBYE_MS
+    const ending = withDeadline(this.#clock, deadline, disconnect, 'disconnecting')
+    await ending.catch(() => this.cut())
+  }
+
+  /** Resets all connections: what a node has not read yet, it shall never read. Others are made when they are needed. */
+  cut(): void {
+    const { brokers, seedBroker } = this.#cluster.brokerPool
+    const nodes = new Set([...(Object.values(brokers) as ProducingNode[]), seedBroker])
+    for (const node of nodes) if (node !== undefined) cutNode(node, null)
+  }
+
+  #learn(): void {
+    for (const { topic, topicErrorCode, partitionMetadata } of this.#cluster.brokerPool.metadata
+      ?.topicMetadata ?? []) {
+      if (topicErrorCode === UNKNOWN_TOPIC) this.#leaders.delete(topic)
+      else {
+        const leaders = partitionMetadata.map(({ partitionId, leader }) => {
+          return [partitionId, leader] as const
+        })
+        this.#leaders.set(topic, new Map(leaders))
+      }
+    }
+  }
+}

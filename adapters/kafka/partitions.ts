@@ -1,0 +1,375 @@
+import type {
+  BrokerContext,
+  Deadline,
+  DeliverySink,
+  Subscription,
+} from '../../src/contract/broker.ts'
+import { type Cancel, sleep } from '../../src/contract/clock.ts'
+import { HoldfastError } from '../../src/contract/errors.ts'
+import { exponential } from '../../src/policy/backoff.ts'
+import { withDeadline } from '../../src/policy/deadline.ts'
+import { Commits } from './commits.ts'
+import type {
+  CommittedOffset,
+  ConsumerCallbacks,
+  DriverConsumer,
+  FetchedRecord,
+  KafkaDriver,
+  LogRange,
+  TopicPartition,
+} from './driver.ts'
+import type { TellHealth } from './health.ts'
+import { nameOf } from './part-name.ts'
+import { PartitionSource, type PartitionShare } from './partition-source.ts'
+import type { Room } from './room.ts'
+
+/** What a reader's partitions need. */
+export interface PartitionsOptions {
+  readonly driver: Pick<KafkaDriver, 'caps' | 'admin'>
+  readonly context: BrokerContext
+  readonly topic: string
+  readonly groupId: string
+  readonly subscription: Subscription
+  readonly sink: DeliverySink
+  readonly room: Room
+  readonly requestTimeoutMs: number
+  readonly nextEpoch: () => number
+  /** Delay of a Kafka topic; `null`: it is the topic itself. */
+  readonly levelOf: (kafkaTopic: string) => number | null
+  /** There may be something to hand over, after `waitMs`. */
+  readonly ready: (source: PartitionSource, waitMs: number) => void
+  readonly health: TellHealth
+}
+
+/** What all partitions together have waiting here, and each of them at least and at most. */
+const WAITING_BYTES = 32 * 1024 * 1024
+const LEAST_WAITING_BYTES = 128 * 1024
+const MOST_WAITING_BYTES = 1024 * 1024
+/** How often what is held for long gets bytes of its own. */
+const SWEEP_MS = 1_000
+/** Kept back of the time in which partitions are to be given up, for the last commit. */
+const COMMIT_PART = 0.2
+
+const backoff = exponential({ initialMs: 50, maxMs: 3_000 })
+
+/** What a consumer calls that is about partitions. */
+export type PartitionCallbacks = Omit<ConsumerCallbacks, 'failed'>
+
+/** The partitions one reader has, from their assignment until they are given up or lost. */
+export class Partitions {
+  readonly #options: PartitionsOptions
+  readonly #commits: Commits
+  readonly #share: PartitionShare
+  readonly #sources = new Map<string, PartitionSource>()
+  #consumer: DriverConsumer | null = null
+  #epoch = 0
+  #isStopped = false
+  /** Settles of partitions that are lost which may not have arrived, and that nobody was told of by flush(). */
+  #missed = 0
+  #cancelSweep: Cancel = () => undefined
+
+  constructor(options: PartitionsOptions) {
+    const { context, groupId, subscription, driver, room, topic } = options
+    const { clock, random, emit } = context
+    this.#options = options
+    this.#commits = new Commits({
+      ...{ clock, random, emit, groupId },
+      remembers: driver.caps.commitMetadata,
+      requestTimeoutMs: options.requestTimeoutMs,
+      member: () =>
+        this.#consumer === null ? null : { consumer: this.#consumer, epoch: this.#epoch },
+      health: (trouble) => {
+        if (trouble === null) options.health('up', null)
+        else options.health('weak', trouble.message)
+      },
+    })
+    this.#share = {
+      ...{ clock, room, ordering: subscription.ordering },
+      to: Object.freeze({ kind: 'topic', topic }),
+      touched: (source, soon) => this.#commits.touch(source, soon),
+      ready: options.ready,
+      drained: (source) => this.#weigh(source),
+      stale: (source) => this.#stale(source),
+    }
+    this.#sweep()
+  }
+
+  get all(): Iterable<PartitionSource> {
+    return this.#sources.values()
+  }
+
+  /** For one membership, as long as it is not over. */
+  callbacks(isOver: () => boolean): PartitionCallbacks {
+    const unlessOver = (act: () => void): void => {
+      if (!isOver()) act()
+    }
+    return {
+      assigned: (epoch, parts) => unlessOver(() => this.#assigned(epoch, parts)),
+      revoking: () => this.#commits.flush(this.#sources.values()),
+      yielding: (_, parts, deadline) => this.#yield(parts, deadline),
+      lost: () => unlessOver(() => this.#lost()),
+      records: (_, part, records, next, highWatermark) =>
+        unlessOver(() => this.#received(part, records, next, highWatermark)),
+      outOfRange: (_, part, asked, log) => unlessOver(() => this.#outOfRange(part, asked, log)),
+    }
+  }
+
+  /** What was assigned may be read now. */
+  attach(consumer: DriverConsumer): void {
+    this.#consumer = consumer
+    this.#openNew()
+    this.#commits.kick()
+  }
+
+  /** The membership is over, and all that it had. */
+  detach(): void {
+    this.#consumer = null
+    this.loseAll()
+  }
+
+  /** Nothing more is fetched. */
+  stop(): void {
+    this.#isStopped = true
+    for (const source of this.#sources.values()) this.#weigh(source)
+  }
+
+  /** Resolves when every settle made before is at the broker. Rejects at the deadline, or with what cannot be told. */
+  async flush(deadline: Deadline): Promise<void> {
+    const { clock } = this.#options.context
+    const sources = [...this.#sources.values()]
+    const work = (): Promise<void> => this.#commits.flush(sources)
+    let cause: unknown
+    await withDeadline(clock, deadline, work, 'committing').catch(
+      (error: unknown) => (cause = error),
+    )
+    let count = this.#missed
+    this.#missed = 0
+    for (const source of sources) if (source.state !== 'lost') count += source.unsaved
+    if (count > 0) throw missedError(count, cause)
+  }
+
+  /** Commits that handlers got no further than they did. Never rejects. */
+  async conclude(deadline: Deadline): Promise<void> {
+    const sources = [...this.#sources.values()]
+    this.#commits.conclude(sources)
+    const work = (): Promise<void> => this.#commits.flush(sources)
+    const { clock } = this.#options.context
+    await withDeadline(clock, deadline, work, 'the last commit').catch(() => undefined)
+  }
+
+  /** Everything is somebody else's from now on; nobody is told. */
+  close(): void {
+    this.#cancelSweep()
+    this.#commits.close()
+    for (const source of this.#sources.values()) source.lose()
+    this.#sources.clear()
+    this.#consumer = null
+  }
+
+  /** Nothing is ours any more. */
+  loseAll(): void {
+    this.#lose([...this.#sources.values()])
+  }
+
+  #lost(): void {
+    const { health, groupId } = this.#options
+    this.loseAll()
+    health('away', `group "${groupId}" has given this consumer up, or cannot be reached`)
+  }
+
+  #assigned(epoch: number, parts: readonly TopicPartition[]): void {
+    this.#epoch = epoch
+    if (this.#consumer !== null) this.#options.health('up', null)
+    const named = new Set(parts.map(nameOf))
+    this.#lose([...this.#sources.values()].filter(({ name }) => !named.has(name)))
+    for (const part of parts) {
+      const name = nameOf(part)
+      const kept = this.#sources.get(name)
+      if (kept !== undefined) {
+        this.#keep(kept)
+        continue
+      }
+      const { nextEpoch, levelOf } = this.#options
+      const level = levelOf(part.topic)
+      this.#sources.set(name, new PartitionSource(this.#share, part, nextEpoch(), level))
+    }
+    this.#openNew()
+    this.#commits.kick()
+  }
+
+  /** A client may begin anew at the committed offset, and forget what was paused. */
+  #keep(source: PartitionSource): void {
+    if (source.state === 'opening') return
+    this.#consumer?.seek(source.part, source.position)
+    if (source.isFull || source.state === 'yielding') this.#consumer?.pause([source.part])
+  }
+
+  /** Asks where those begin that nobody asked for yet. */
+  #openNew(): void {
+    const consumer = this.#consumer
+    if (consumer === null) return
+    const opening = [...this.#sources.values()].filter((source) => source.state === 'opening')
+    if (opening.length > 0) void this.#open(consumer, opening)
+  }
+
+  /** Again until it works, or they are not ours any more. Never rejects. */
+  async #open(consumer: DriverConsumer, sources: readonly PartitionSource[]): Promise<void> {
+    const { context, requestTimeoutMs } = this.#options
+    const { clock, random } = context
+    for (let failures = 1; ; failures++) {
+      const opening = sources.filter((source) => source.state === 'opening')
+      if (opening.length === 0 || consumer !== this.#consumer) return
+      try {
+        const deadline = clock.now() + requestTimeoutMs
+        const parts = opening.map(({ part }) => part)
+        const committed = await consumer.committed(parts, deadline)
+        const starts = await this.#startsOf(committed)
+        if (consumer === this.#consumer) this.#begin(consumer, opening, committed, starts)
+        return
+      } catch {
+        await sleep(clock, backoff.delayFor(failures, random))
+      }
+    }
+  }
+
+  #begin(
+    consumer: DriverConsumer,
+    opening: readonly PartitionSource[],
+    committed: readonly CommittedOffset[],
+    starts: ReadonlyMap<string, bigint>,
+  ): void {
+    const byName = new Map(committed.map((one) => [nameOf(one), one]))
+    for (const source of opening) {
+      if (source.state !== 'opening') continue
+      const own = byName.get(source.name)
+      const start = own?.offset ?? starts.get(source.name)
+      if (start === undefined) continue
+      source.begin(start, own?.offset === null ? null : (own?.metadata ?? null))
+      consumer.seek(source.part, start)
+    }
+    // One that vanished from the answer is asked for again.
+    if (opening.some((source) => source.state === 'opening')) throw new Error('not all of them')
+  }
+
+  /** Where partitions begin that have no offset of the group: at the first record that is kept, so that none is skipped. */
+  async #startsOf(committed: readonly CommittedOffset[]): Promise<ReadonlyMap<string, bigint>> {
+    const { driver } = this.#options
+    const starts = new Map<string, bigint>()
+    const without = committed.filter(({ offset }) => offset === null)
+    for (const topic of new Set(without.map((one) => one.topic))) {
+      const [begins, ends] = await Promise.all([
+        driver.admin.offsets(topic, 'earliest'),
+        driver.admin.offsets(topic, 'latest'),
+      ])
+      for (const { partition, offset } of begins) {
+        const name = nameOf({ topic, partition })
+        if (!without.some((one) => nameOf(one) === name)) continue
+        starts.set(name, offset)
+        const end = ends.find((one) => one.partition === partition)?.offset ?? offset
+        if (end > offset) this.#tellUnanchored(name, offset, end)
+      }
+    }
+    return starts
+  }
+
+  #received(
+    part: TopicPartition,
+    records: readonly FetchedRecord[],
+    next: bigint,
+    highWatermark: bigint,
+  ): void {
+    const source = this.#sources.get(nameOf(part))
+    if (source === undefined || source.state !== 'open') return
+    source.received(records, next, highWatermark)
+    this.#weigh(source)
+    this.#options.ready(source, 0)
+  }
+
+  /** The log begins behind, or ends before, what the group has committed. */
+  #outOfRange(part: TopicPartition, asked: bigint, { begin, end }: LogRange): void {
+    const source = this.#sources.get(nameOf(part))
+    if (source === undefined) return
+    const { context, subscription, nextEpoch } = this.#options
+    const isLoss = asked < begin
+    const text = isLoss
+      ? `${begin - asked} offsets of ${source.name}, from ${asked} to ${begin}, were deleted before group "${subscription.group}" had read them: retention is shorter than its backlog`
+      : `${source.name} ends at ${end}, and group "${subscription.group}" had read up to ${asked}: the topic was made anew, or lost what it had. It is read from ${begin} on`
+    context.emit({ type: 'warning', code: 'kafka.data-loss', message: text })
+    if (isLoss) {
+      source.skipTo(begin)
+      return this.#consumer?.seek(part, begin)
+    }
+    // What is finished there says nothing about what is there now.
+    this.#lose([source])
+    const anew = new PartitionSource(this.#share, part, nextEpoch(), source.levelMs)
+    this.#sources.set(anew.name, anew)
+    anew.begin(begin, null)
+    this.#consumer?.seek(part, begin)
+  }
+
+  /** Lets handlers finish, commits, and forgets. Never rejects. */
+  async #yield(parts: readonly TopicPartition[], deadline: Deadline): Promise<void> {
+    const { context, sink } = this.#options
+    const { clock } = context
+    const sources = parts.flatMap((part) => this.#sources.get(nameOf(part)) ?? [])
+    for (const source of sources) if (source.state !== 'lost') source.state = 'yielding'
+    this.#consumer?.pause(parts)
+    const finishBy = deadline - (deadline - clock.now()) * COMMIT_PART
+    const finish = (): Promise<void> => sink.revoking(sources, finishBy)
+    await withDeadline(clock, finishBy, finish, 'finishing').catch(() => undefined)
+    this.#commits.conclude(sources)
+    const commit = (): Promise<void> => this.#commits.flush(sources)
+    await withDeadline(clock, deadline, commit, 'the last commit').catch(() => undefined)
+    this.#lose(sources.filter((source) => this.#sources.get(source.name) === source))
+  }
+
+  /** The queue of a source has changed: what is read may have to wait, or to go on. */
+  #weigh(source: PartitionSource): void {
+    const { bytes } = source.queue
+    const most = Math.max(LEAST_WAITING_BYTES, WAITING_BYTES / Math.max(1, this.#sources.size))
+    const mayFill = Math.min(MOST_WAITING_BYTES, most)
+    const isFull = this.#isStopped || bytes >= (source.isFull ? mayFill / 2 : mayFill)
+    if (isFull === source.isFull || source.state !== 'open') return
+    source.isFull = isFull
+    if (isFull) this.#consumer?.pause([source.part])
+    else this.#consumer?.resume([source.part])
+  }
+
+  #lose(sources: readonly PartitionSource[]): void {
+    if (sources.length === 0) return
+    const { context, sink } = this.#options
+    const told = sources.filter(({ held, state }) => held > 0 || state !== 'yielding')
+    let count = 0
+    for (const source of sources) {
+      count += source.lose()
+      this.#sources.delete(source.name)
+      this.#commits.forget(source)
+    }
+    this.#missed += count
+    if (count > 0) context.emit({ type: 'settle.failed', count, error: missedError(count) })
+    if (told.length > 0) sink.lost(told)
+  }
+
+  #stale({ name }: PartitionSource): void {
+    const { emit } = this.#options.context
+    if (emit.wants('settle.stale')) emit({ type: 'settle.stale', source: name, count: 1 })
+  }
+
+  #tellUnanchored(name: string, begin: bigint, end: bigint): void {
+    const { context, subscription } = this.#options
+    const message = `group "${subscription.group}" has no offset in ${name}, where ${end - begin} records are: it is a new partition, or its offsets have expired. It is read from its first record on, so that none is skipped`
+    context.emit({ type: 'warning', code: 'kafka.no-offset', message })
+  }
+
+  #sweep(): void {
+    this.#cancelSweep = this.#options.context.clock.after(SWEEP_MS, () => {
+      for (const source of this.#sources.values()) source.detachOld()
+      this.#sweep()
+    })
+  }
+}
+
+function missedError(count: number, cause?: unknown): HoldfastError {
+  const text = `up to ${count} settles may not have reached Kafka: what they were for comes again`
+  return new HoldfastError('settle', text, cause === undefined ? {} : { cause })
+}

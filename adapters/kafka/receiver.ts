@@ -1,0 +1,218 @@
+import type {
+  BrokerContext,
+  Deadline,
+  DeliverySink,
+  Receiver,
+  Source,
+  Subscription,
+} from '../../src/contract/broker.ts'
+import type { HoldfastError } from '../../src/contract/errors.ts'
+import { DelayQueue } from '../../src/policy/delay-queue.ts'
+import type { KafkaDriver } from './driver.ts'
+import type { Health, TellHealth } from './health.ts'
+import type { Resolved } from './options.ts'
+import { PartitionSource } from './partition-source.ts'
+import { Room } from './room.ts'
+import { TopicReader } from './topic-reader.ts'
+import type { TopicTable } from './topics.ts'
+
+/** What a receiver needs. */
+export interface ReceiverOptions {
+  readonly driver: Pick<KafkaDriver, 'consume' | 'caps' | 'admin'>
+  readonly topics: Pick<TopicTable, 'names' | 'retryTopics' | 'look' | 'stale'>
+  readonly options: Pick<Resolved, 'sessionTimeoutMs' | 'rebalanceTimeoutMs' | 'requestTimeoutMs'>
+  readonly context: BrokerContext
+  readonly subscription: Subscription
+  readonly sink: DeliverySink
+  readonly health: TellHealth
+}
+
+/** open: delivers. stopped: settles only. closed: neither. */
+type State = 'open' | 'stopped' | 'closed'
+
+/** Deliveries handed over at a time, of one partition and in one turn of the event loop. */
+const AT_A_TIME = 256
+const IN_A_TURN = 4_096
+
+/** Reads topics for one group: a consumer each, since members of one group have to want the same topics. */
+export class KafkaReceiver implements Receiver {
+  readonly #options: ReceiverOptions
+  readonly #room: Room
+  readonly #readers: readonly TopicReader[]
+  /** Partitions that may have something to hand over, longest waiting first. */
+  #ready = new Set<PartitionSource>()
+  /** Those whose first record is not due yet. */
+  readonly #due: DelayQueue<PartitionSource>
+  readonly #waiting = new Set<PartitionSource>()
+  readonly #healths = new Map<string, readonly [Health, string | null]>()
+  #state: State = 'open'
+  #isPaused = false
+  #isFeeding = false
+  #epoch = 0
+  #opening: ((error?: HoldfastError) => void) | null = null
+  #closing: Promise<void> | null = null
+
+  constructor(options: ReceiverOptions) {
+    const { context, subscription } = options
+    const { clock } = context
+    this.#options = options
+    this.#room = new Room(subscription.maxHeld, () => clock.defer(() => this.#feed()))
+    this.#due = new DelayQueue(clock, (source) => {
+      this.#waiting.delete(source)
+      this.#makeReady(source)
+    })
+    this.#readers = subscription.topics.map((topic) => this.#readerOf(topic))
+  }
+
+  /**
+   * Begins to consume, and resolves when the group is joined for every topic or `requestTimeoutMs` has
+   * passed: then it goes on trying. Rejects when that does not help (no such topic: code `topology`; not
+   * allowed: `rejected`); nothing is left open then.
+   */
+  opened(): Promise<void> {
+    const { context, options } = this.#options
+    for (const reader of this.#readers) reader.start()
+    return new Promise((resolve, reject) => {
+      const cancel = context.clock.after(options.requestTimeoutMs, () => this.#opening?.())
+      this.#opening = (error) => {
+        this.#opening = null
+        cancel()
+        if (error === undefined) resolve()
+        else reject(error)
+      }
+      void Promise.all(this.#readers.map(({ joined }) => joined)).then(() => this.#opening?.())
+    })
+  }
+
+  /** `resume()` ends what `pause()` began, `resume(sources)` what `pause(sources)` began. */
+  pause(sources?: readonly Source[]): void {
+    if (sources === undefined) this.#isPaused = true
+    else this.#pauseSources(sources, true)
+  }
+
+  resume(sources?: readonly Source[]): void {
+    if (sources !== undefined) return this.#pauseSources(sources, false)
+    this.#isPaused = false
+    this.#feedSoon()
+  }
+
+  async flush(deadline: Deadline): Promise<void> {
+    const flushes = this.#readers.map((reader) => reader.partitions.flush(deadline))
+    const failed = (await Promise.allSettled(flushes)).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  }
+
+  async stop(_deadline: Deadline): Promise<void> {
+    if (this.#state === 'open') this.#state = 'stopped'
+    this.#ready.clear()
+    for (const reader of this.#readers) reader.partitions.stop()
+  }
+
+  close(deadline: Deadline): Promise<void> {
+    this.#closing ??= this.#close(deadline)
+    return this.#closing
+  }
+
+  async #close(deadline: Deadline): Promise<void> {
+    if (this.#state === 'closed') return
+    await this.stop(deadline)
+    const { clock } = this.#options.context
+    try {
+      await this.flush(clock.now() + (deadline - clock.now()) / 2)
+    } finally {
+      this.#state = 'closed'
+      this.#due.clear()
+      await Promise.all(this.#readers.map((reader) => reader.close(deadline)))
+      this.#opening?.()
+      this.#options.sink.ended()
+    }
+  }
+
+  #readerOf(topic: string): TopicReader {
+    const { health } = this.#options
+    return new TopicReader({
+      ...this.#options,
+      topic,
+      room: this.#room,
+      nextEpoch: () => ++this.#epoch,
+      ready: (source, waitMs) => {
+        if (waitMs === 0) this.#makeReady(source)
+        else this.#makeDue(source, waitMs)
+      },
+      health: (state, reason) => {
+        this.#healths.set(topic, [state, reason])
+        if (this.#state !== 'closed') health(...this.#worst())
+      },
+      ended: (error) => this.#ended(error),
+    })
+  }
+
+  #pauseSources(sources: readonly Source[], isPaused: boolean): void {
+    for (const source of sources) {
+      if (!(source instanceof PartitionSource)) continue
+      source.isPaused = isPaused
+      if (!isPaused) this.#makeReady(source)
+    }
+  }
+
+  #makeReady(source: PartitionSource): void {
+    if (this.#state !== 'open') return
+    this.#ready.add(source)
+    this.#feedSoon()
+  }
+
+  #makeDue(source: PartitionSource, waitMs: number): void {
+    if (this.#state !== 'open' || this.#waiting.has(source)) return
+    this.#waiting.add(source)
+    this.#due.add(waitMs, source)
+  }
+
+  /** After what is happening now, so that all of an answer is there. */
+  #feedSoon(): void {
+    if (this.#isFeeding || this.#isPaused) return
+    this.#isFeeding = true
+    queueMicrotask(() => this.#feed())
+  }
+
+  /** Hands over what there is room for, of each partition some in its turn. */
+  #feed(): void {
+    this.#isFeeding = false
+    if (this.#state !== 'open' || this.#isPaused) return
+    const { sink, context } = this.#options
+    let left = IN_A_TURN
+    // What is added while it runs is reached by the same loop.
+    for (const source of this.#ready) {
+      this.#ready.delete(source)
+      const batch = source.next(AT_A_TIME)
+      if (batch.length > 0) sink.deliver(source, batch)
+      left -= batch.length
+      if (source.wants !== 'nothing') this.#ready.add(source)
+      if (source.wants === 'room') return
+      if (left <= 0) {
+        this.#isFeeding = true
+        return context.clock.defer(() => this.#feed())
+      }
+    }
+  }
+
+  #worst(): readonly [Health, string | null] {
+    const all = [...this.#healths.values()]
+    const bad = all.find(([health]) => health !== 'up')
+    if (bad === undefined) return ['up', null]
+    return [all.every(([health]) => health === 'away') ? 'away' : 'weak', bad[1]]
+  }
+
+  /** One topic cannot be read any more, whatever is tried. */
+  #ended(error: HoldfastError): void {
+    const { context, options, sink } = this.#options
+    const opening = this.#opening
+    this.#state = 'closed'
+    this.#due.clear()
+    const sources = this.#readers.flatMap((reader) => [...reader.partitions.all])
+    const deadline = context.clock.now() + options.requestTimeoutMs
+    for (const reader of this.#readers) void reader.close(deadline)
+    if (opening !== null) return opening(error)
+    if (sources.length > 0) sink.lost(sources)
+    sink.ended(error)
+  }
+}
