@@ -81,7 +81,7 @@ function run(file, report, giveUpAt) {
     detached: true,
   })
   // A group of its own, so that processes the test has started end with it.
-  const kill = (signal) => process.kill(-child.pid, signal)
+  const kill = (signal) => child.pid !== undefined && process.kill(-child.pid, signal)
   const interrupt = () => {
     kill('SIGKILL')
     process.exit(143)
