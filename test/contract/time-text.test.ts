@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { timeOf, timeText } from '../../../adapters/rabbitmq/time-text.ts'
+import { timeOf, timeText } from '../../src/contract/time-text.ts'
 
 const NOON = Date.UTC(2026, 10, 22, 12)
 
