@@ -217,7 +217,7 @@ describe('sending to a real Kafka', () => {
     const topic = await at.topic()
     at.send(keyed(topic, 'a', 3, 1))
     await at.idle()
-    // Refused before it was written, as a broker that forgot the producer does.
+    // A broker that says this has written nothing; the proxy's has, which is no matter here.
     for (const code of [45, 59, 47]) {
       const rule = behind.proxies[0]!.rule('Produce', { do: 'answer-error', code }, 1)
       at.send(keyed(topic, `e${code}`, 3, 1))
