@@ -62,7 +62,7 @@ export class Members {
       this.#joined(wire, await withDeadline(clock, this.#deadline, () => consumed, doing))
     } catch (error) {
       consumed.then((late) => close(wire, late)).catch(() => undefined)
-      this.#refused(wire, error)
+      this.#failed(wire, error)
     } finally {
       this.#isJoining = false
     }
@@ -87,7 +87,8 @@ export class Members {
       const { consumerCount } = await withDeadline(clock, this.#deadline, work, doing)
       return consumerCount > 0 ? consumerCount : null
     } catch (error) {
-      this.#refused(wire, error)
+      if (this.#channel === channel) this.#channel = null
+      this.#failed(wire, error)
       return null
     }
   }
@@ -135,15 +136,15 @@ export class Members {
     hearChannel(channel, { message: () => undefined, cancelled, closed: left })
   }
 
-  #refused(wire: Wire, error: unknown): void {
+  #failed(wire: Wire, error: unknown): void {
     if (this.#wire !== wire || !wire.isOpen) return
-    const code = replyCodeOf(error)
     // An answer that may still come belongs to nobody: this wire is asked no more.
     if (isHoldfastError(error) && error.code === 'timeout') this.#wire = null
-    this.#channel = null
+    const code = replyCodeOf(error)
     // It goes with its last consumer, perhaps in this moment: then it is made again at once.
     const isGone = code === REPLY.notFound && !isPassing(error)
-    if (!isGone) this.#notBefore = this.#options.clock.now() + REFUSED_MS
+    if (code === null || isGone) return
+    this.#notBefore = this.#options.clock.now() + REFUSED_MS
     if (code === REPLY.accessRefused) this.#warn(brokerText(error))
   }
 
