@@ -39,7 +39,7 @@ export async function residueOf(
 }
 
 /** Offsets that the group has not committed. */
-export async function lagOf(
+async function lagOf(
   brokers: readonly string[],
   topic: string,
   groupId: string,
