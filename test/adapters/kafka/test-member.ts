@@ -188,6 +188,12 @@ export class TestMember implements ConsumerCallbacks {
   }
 }
 
+/** Where a message says that it goes. */
+const createPartitioner =
+  () =>
+  ({ message }: { readonly message: { readonly partition?: number } }): number =>
+    message.partition ?? 0
+
 /** Writes records by a plain client. */
 export async function publish(
   brokers: readonly string[],
@@ -198,7 +204,7 @@ export async function publish(
     readonly partition?: number
   }[],
 ): Promise<void> {
-  const producer = plainKafka(brokers).producer({ createPartitioner: () => () => 0 })
+  const producer = plainKafka(brokers).producer({ createPartitioner })
   await producer.connect()
   const messages = records.map(({ value, key, partition = 0 }) => {
     return { value, partition, ...(key === undefined ? {} : { key }) }
