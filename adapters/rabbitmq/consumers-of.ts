@@ -75,7 +75,7 @@ function consumerOf(
     share: {
       ...{ clock, emit, sink, ordering, isSingleActive, room, hands, starved },
       to: Object.freeze({ kind: 'topic', topic }),
-      nativeRetry: plan.isOurs(group) ? options.nativeRetry : null,
+      nativeRetry: plan.isOurs(group) && !plan.ordered ? options.nativeRetry : null,
     },
     paused: () => !hands(),
   })

@@ -56,7 +56,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
     severity: 'warning',
   },
   'delayed-retry-type': {
-    text: 'retries come back at once, until the delivery limit',
+    text: 'whether the queue delays what it gets back has to be as the options say: else retries are early, or the order of a key is lost',
     severity: { group: 'error' },
   },
   'delayed-retry-min': {

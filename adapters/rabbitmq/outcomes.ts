@@ -26,6 +26,12 @@ export const NACKED: SendOutcome = unknown(
   'RabbitMQ said nack: a queue is full and rejects publishes, or has no leader; other queues may have stored it',
 )
 
+/** The one queue it went to did not take it. */
+export const NOT_TAKEN: SendOutcome = refused(
+  'nacked',
+  'RabbitMQ said nack: the queue is full and rejects publishes, or has no leader',
+)
+
 /** No word within `confirmTimeoutMs`. */
 export const UNANSWERED: SendOutcome = unknown(
   'unanswered',
@@ -69,8 +75,11 @@ export function unroutable(
 
 /** Refused, and worth trying again. */
 export function notSent(why: string): SendOutcome {
-  const text = `the message was not sent: ${why}`
-  const error = new PublishRefusedError('not-sent', text, { retryable: true })
+  return refused('not-sent', `the message was not sent: ${why}`)
+}
+
+function refused(code: ErrorCode, text: string): SendOutcome {
+  const error = new PublishRefusedError(code, text, { retryable: true })
   return Object.freeze({ status: 'refused', error })
 }
 

@@ -65,6 +65,18 @@ export function targetOf(to: Destination, topics: Topics): string {
 }
 
 /**
+ * Whether it can only have gone to one quorum queue of ours. Such a queue refuses a publish before it is
+ * sent to any of its nodes, so its nack says that the message is stored nowhere. What goes through an
+ * exchange may have reached other queues too, whoever bound them.
+ */
+export function goesToOneQuorumQueue(to: Destination, topics: Topics): boolean {
+  if (to.kind === 'topic' || to.kind === 'reply') return false
+  const plan = topics.of(to.topic)
+  if (to.kind === 'dead') return plan.isQuorum(plan.dead(to.group))
+  return to.delayMs === 0 && plan.queues(to.group).every((queue) => plan.isQuorum(queue))
+}
+
+/**
  * Whether that is where an envelope went. Without a key, the partition cannot be told any more: then
  * the exchange alone decides.
  */

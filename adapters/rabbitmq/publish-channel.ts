@@ -5,8 +5,15 @@ import type { Envelope } from '../../src/contract/message.ts'
 import type { Call } from './call.ts'
 import type { ConfirmChannel, Message } from './client.ts'
 import { Confirms, isOpen, type Answered, type InFlight } from './confirms.ts'
-import { connectionLost, NACKED, ONE_OF_SEVERAL, UNANSWERED, unroutable } from './outcomes.ts'
-import { mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
+import {
+  connectionLost,
+  NACKED,
+  NOT_TAKEN,
+  ONE_OF_SEVERAL,
+  UNANSWERED,
+  unroutable,
+} from './outcomes.ts'
+import { goesToOneQuorumQueue, mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
 import { bareConfirms, type Writer } from './publish-writer.ts'
 import type { Topics } from './topics.ts'
 import { RETURN_MARK } from './wire-headers.ts'
@@ -83,7 +90,9 @@ export class PublishChannel {
     this.#confirms = new Confirms(options.window)
     this.#writer = bareConfirms(channel)
     channel.on('ack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, acked))
-    channel.on('nack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, nacked))
+    channel.on('nack', ({ deliveryTag, multiple }) =>
+      this.#settle(deliveryTag, multiple, this.#nacked),
+    )
     channel.on('return', (message) => this.#returned(message))
     channel.on('error', (error) => this.#killed(error))
     channel.on('close', () => this.#closed())
@@ -154,6 +163,19 @@ export class PublishChannel {
     this.#confirms.settle(tag, multiple, answered)
     if (this.#state === 'retired') this.#leaveWhenDone()
     else this.#options.owner.room(this)
+  }
+
+  readonly #nacked: Answered = (call, from, to, instead) => {
+    for (let index = from; index < to; index++) {
+      call.end(index, index + 1, instead ?? this.#nackOf(call, index))
+    }
+  }
+
+  /** What was written before on a channel that was killed may be stored all the same. */
+  #nackOf(call: Call, index: number): SendOutcome {
+    const { to } = call.batch[index] as Envelope
+    const isAlone = !call.isDoubtful(index) && goesToOneQuorumQueue(to, this.#options.topics)
+    return isAlone ? NOT_TAKEN : NACKED
   }
 
   /** Comes before the confirm of the same message, which then means nothing. */
@@ -303,5 +325,3 @@ const acked: Answered = (call, from, to, instead) => {
   if (instead === null) call.confirm(from, to)
   else call.end(from, to, instead)
 }
-
-const nacked: Answered = (call, from, to, instead) => call.end(from, to, instead ?? NACKED)

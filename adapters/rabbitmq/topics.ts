@@ -39,6 +39,8 @@ export interface TopicPlan {
   members(group: string): string
   /** Its queues are declared by us, as the options say; mapped ones are as they are. */
   isOurs(group: string): boolean
+  /** It was declared here as a quorum queue, and is one. */
+  isQuorum(queue: string): boolean
   /** Set while a binding is known to be missing: publishes to the topic are refused with it. */
   readonly unbound: UnroutableError | null
 }
@@ -107,6 +109,8 @@ export class Plan implements TopicPlan {
   #ascending: readonly number[] = []
   #ordered = false
   #unbound: UnroutableError | null = null
+  /** Queues of ours that are quorum queues for certain. */
+  readonly quorum: Set<string> = new Set()
   /** Queues of ours that were found without a single active consumer, although the topic is ordered. */
   readonly shared: Set<string> = new Set()
 
@@ -210,6 +214,10 @@ export class Plan implements TopicPlan {
 
   isOurs(group: string): boolean {
     return this.map?.groups?.[group] === undefined
+  }
+
+  isQuorum(queue: string): boolean {
+    return this.quorum.has(queue)
   }
 
   #queuesOf(group: string): readonly string[] {

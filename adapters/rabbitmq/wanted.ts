@@ -117,11 +117,13 @@ function groupSettings(
   { queueType, deliveryLimit, nativeRetry, consumerTimeoutMs, version }: WantedOptions,
 ): Pick<WantedQueue, 'fixed' | 'settings'> {
   const isQuorum = queueType === 'quorum'
-  const delays = nativeRetry !== null && {
-    'delayed-retry-type': 'failed',
-    'delayed-retry-min': nativeRetry.minMs,
-    'delayed-retry-max': nativeRetry.maxMs,
-  }
+  // A queue that delays what it gets back hands out what came later before it: no order outlives that.
+  const delays = nativeRetry !== null &&
+    !ordered && {
+      'delayed-retry-type': 'failed',
+      'delayed-retry-min': nativeRetry.minMs,
+      'delayed-retry-max': nativeRetry.maxMs,
+    }
   const limits = isQuorum && {
     ...deadLettersSafely,
     'delivery-limit': deliveryLimit,

@@ -245,6 +245,39 @@ describe('native delayed retry', () => {
     await stage.close()
   })
 
+  it('is not for ordered topics: what a lost connection gives back keeps its order', async () => {
+    const stage = await BrokerStage.on(sharedNode())
+    const { broker } = await stage.open({ nativeRetry })
+    await broker.provision(topologyOf('orders', { ordering: 'key' }), 'create')
+    expect(await stage.arguments('orders.a')).not.toHaveProperty('x-delayed-retry-type')
+    for (let n = 0; n < 5; n++) await sent(broker, envelopeTo('orders', `${n}`, 'k'))
+    const held: Delivery[] = []
+    const later: Delivery[] = []
+    const collecting = (into: Delivery[]) => ({
+      ...quiet,
+      deliver: (_: Source, batch: readonly Delivery[]) => void into.push(...batch),
+    })
+    const ordered = {
+      ...subscription,
+      ordering: 'key',
+      maxHeld: { messages: 2, bytes: 1e6 },
+    } as const
+    const first = await broker.receive(ordered, collecting(held))
+    await soon('two are held', () => held.length === 2)
+    expect(held[0]!.retry).toBeUndefined()
+    await stage.node.ctl('close_all_connections', '--vhost', stage.vhost.name, 'by a test')
+    await first.close(systemClock.now() + 5_000).catch(() => undefined)
+    const other = await stage.open({ nativeRetry })
+    await other.broker.receive(
+      { ...ordered, maxHeld: { messages: 9, bytes: 1e6 } },
+      collecting(later),
+    )
+    await soon('all came', () => later.length === 5)
+    const bodies = later.map(({ envelope }) => Buffer.from(envelope.body!).toString())
+    expect(bodies).toEqual(['0', '1', '2', '3', '4'])
+    await stage.close()
+  })
+
   it('is not expected of mapped queues', async () => {
     const stage = await BrokerStage.on(sharedNode())
     const channel = await stage.channel()
