@@ -122,6 +122,12 @@ export interface GroupSpec {
   readonly instanceId: string | null
 }
 
+/** Takes headers one after the other, as they lie in the bytes. */
+export interface HeaderVisitor {
+  /** The value is from `from` up to `to`; `to` below `from`: it has none. */
+  header(name: string, bytes: Buffer, from: number, to: number): void
+}
+
 /** A record as it was read. Its buffers are views on the fetch's answer. */
 export interface FetchedRecord {
   readonly offset: bigint
@@ -129,6 +135,12 @@ export interface FetchedRecord {
   readonly value: Buffer | null
   readonly headers: RecordHeaders
   readonly timestampMs: number
+  /** Length of the value, where that costs less than the value. */
+  readonly valueBytes?: number
+  /** Shows all headers, where that costs less than `headers`. */
+  eachHeader?(visitor: HeaderVisitor): void
+  /** The same with bytes of its own. */
+  detached?(): FetchedRecord
 }
 
 /** Where a partition's log begins, and the offset that its next record gets. */

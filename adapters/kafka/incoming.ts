@@ -11,9 +11,11 @@ import {
 import { orderKeyOf } from '../../src/contract/order-key.ts'
 import { byteMarked, BYTES } from './byte-headers.ts'
 import { ATTRIBUTES, ORIGIN } from './cloud-events.ts'
-import type { FetchedRecord, RecordHeaders, TopicPartition } from './driver.ts'
+import type { FetchedRecord, HeaderVisitor, TopicPartition } from './driver.ts'
 import { Native } from './native.ts'
 import { timeIn } from './time-bytes.ts'
+
+const NO_BYTES = Buffer.alloc(0)
 
 /** Where a record was read, and as what. */
 export interface ReadAt extends TopicPartition {
@@ -29,10 +31,16 @@ export interface ReadAt extends TopicPartition {
  * views on what came from the broker, until `detach`.
  */
 export function incoming(record: FetchedRecord, at: ReadAt): ReadEnvelope {
-  const { key, value, headers } = record
-  const envelope = new ReadEnvelope(at.to, key, orderKeyOf(at.ordering, key, at.name), value)
-  if (headers.length === 0) asForeign(envelope, record, at, null)
-  else readHeaders(envelope, record, at, headers)
+  const { key } = record
+  const orderKey = orderKeyOf(at.ordering, key, at.name)
+  const envelope = new ReadEnvelope(at.to, key, orderKey, record.value)
+  reader.read(record, envelope)
+  const { offset, timestampMs } = record
+  if (envelope.id === null) {
+    envelope.id = reader.origin ?? `${at.topic}/${at.partition}/${offset}/${timestampMs}`
+    envelope.timeMs ??= timestampMs
+  }
+  envelope.native = new Native(at, offset, timestampMs, reader.origin)
   return envelope
 }
 
@@ -75,49 +83,73 @@ export class ReadEnvelope implements Envelope {
   }
 }
 
-function asForeign(
-  envelope: ReadEnvelope,
-  { offset, timestampMs }: FetchedRecord,
-  at: ReadAt,
-  origin: string | null,
-): void {
-  envelope.id = origin ?? `${at.topic}/${at.partition}/${offset}/${timestampMs}`
-  envelope.timeMs ??= timestampMs
-  envelope.native = new Native(at, offset, timestampMs, origin)
-}
+/** Tells attributes from headers. The first header of an attribute's name is the attribute; what comes after it is somebody's own. */
+class HeaderReader implements HeaderVisitor {
+  /** Where the record was first read, if it says so. */
+  origin: string | null = null
+  #envelope: ReadEnvelope = NOBODY
+  #isEvent = false
+  #mark: string | null = null
+  #own: [string, Buffer | null][] | null = null
 
-/** The first header of an attribute's name is the attribute; what comes after it is somebody's own. */
-function readHeaders(
-  envelope: ReadEnvelope,
-  record: FetchedRecord,
-  at: ReadAt,
-  all: RecordHeaders,
-): void {
-  const own: [string, Buffer | null][] = []
-  let isEvent = false
-  let origin: string | null = null
-  let mark: string | null = null
-  for (let index = 0; index < all.length; index++) {
-    const header = all[index] as (typeof all)[number]
-    const [name, value] = header
-    if (value === null) own.push([name, value])
-    else if (name === ATTRIBUTES.id && envelope.id === null) envelope.id = textOf(value)
-    else if (name === ATTRIBUTES.specversion && !isEvent) isEvent = true
-    else if (name === ATTRIBUTES.type && envelope.type === null) envelope.type = types.of(value)
-    else if (name === ATTRIBUTES.source && envelope.producer === null) {
-      envelope.producer = sources.of(value)
-    } else if (name === ATTRIBUTES.time && envelope.timeMs === null) {
-      envelope.timeMs = timeIn(value)
-      if (envelope.timeMs === null) own.push([name, value])
-    } else if (name === ATTRIBUTES.contentType && envelope.contentType === null) {
-      envelope.contentType = contentTypes.of(value)
-    } else if (name === ORIGIN) origin = textOf(value)
-    else if (name === BYTES) mark = textOf(value)
-    else own.push([name, value])
+  read(record: FetchedRecord, envelope: ReadEnvelope): void {
+    this.#envelope = envelope
+    this.origin = this.#mark = this.#own = null
+    this.#isEvent = false
+    if (record.eachHeader !== undefined) record.eachHeader(this)
+    else {
+      for (const [name, value] of record.headers) {
+        this.header(name, value ?? NO_BYTES, 0, value?.length ?? -1)
+      }
+    }
+    if (this.#own !== null) envelope.headers = asHeaders(this.#own, this.#mark)
+    this.#envelope = NOBODY
   }
-  if (own.length > 0) envelope.headers = asHeaders(own, mark)
-  if (envelope.id === null) return asForeign(envelope, record, at, origin)
-  envelope.native = new Native(at, record.offset, record.timestampMs, origin)
+
+  header(name: string, bytes: Buffer, from: number, to: number): void {
+    const isAttribute = to >= from && this.#isAttribute(name, bytes, from, to)
+    if (isAttribute) return
+    this.#own ??= []
+    this.#own.push([name, to < from ? null : bytes.subarray(from, to)])
+  }
+
+  #isAttribute(name: string, bytes: Buffer, from: number, to: number): boolean {
+    const envelope = this.#envelope
+    switch (name) {
+      case ATTRIBUTES.id:
+        if (envelope.id !== null) return false
+        envelope.id = textIn(bytes, from, to)
+        return true
+      case ATTRIBUTES.specversion:
+        if (this.#isEvent) return false
+        this.#isEvent = true
+        return true
+      case ATTRIBUTES.type:
+        if (envelope.type !== null) return false
+        envelope.type = types.read(bytes, from, to)
+        return true
+      case ATTRIBUTES.source:
+        if (envelope.producer !== null) return false
+        envelope.producer = sources.read(bytes, from, to)
+        return true
+      case ATTRIBUTES.time:
+        if (envelope.timeMs !== null) return false
+        envelope.timeMs = timeIn(bytes, from, to)
+        return envelope.timeMs !== null
+      case ATTRIBUTES.contentType:
+        if (envelope.contentType !== null) return false
+        envelope.contentType = contentTypes.read(bytes, from, to)
+        return true
+      case ORIGIN:
+        this.origin = textIn(bytes, from, to)
+        return true
+      case BYTES:
+        this.#mark = textIn(bytes, from, to)
+        return true
+      default:
+        return false
+    }
+  }
 }
 
 function asHeaders(own: readonly [string, Buffer | null][], mark: string | null): Headers {
@@ -126,7 +158,7 @@ function asHeaders(own: readonly [string, Buffer | null][], mark: string | null)
   for (let place = 0; place < own.length; place++) {
     const [name, value] = own[place] as (typeof own)[number]
     const isText = value !== null && marked?.has(place) !== true && isUtf8(value)
-    headers.push([name, isText ? textOf(value) : value])
+    headers.push([name, isText ? value.toString('utf8') : value])
   }
   return headers
 }
@@ -134,29 +166,38 @@ function asHeaders(own: readonly [string, Buffer | null][], mark: string | null)
 /** Up to that length a text is looked at for being ASCII: reading it is cheaper then. */
 const SHORT = 64
 
-function textOf(bytes: Buffer): string {
-  const { length } = bytes
-  if (length > SHORT) return bytes.toString('utf8')
-  for (let at = 0; at < length; at++) {
-    if ((bytes[at] as number) > 0x7f) return bytes.toString('utf8')
+function textIn(bytes: Buffer, from: number, to: number): string {
+  if (to - from > SHORT) return bytes.toString('utf8', from, to)
+  for (let at = from; at < to; at++) {
+    if ((bytes[at] as number) > 0x7f) return bytes.toString('utf8', from, to)
   }
-  return bytes.toString('latin1')
+  return bytes.toString('latin1', from, to)
 }
 
 /** Reads a text that is mostly the same as the last one. */
 class RepeatedText {
-  #bytes: Buffer = Buffer.alloc(0)
+  #bytes: Buffer = NO_BYTES
   #text = ''
 
-  of(bytes: Buffer): string {
-    if (!this.#bytes.equals(bytes)) {
-      this.#text = textOf(bytes)
-      this.#bytes = Buffer.from(bytes)
+  read(bytes: Buffer, from: number, to: number): string {
+    if (!this.#isSame(bytes, from, to)) {
+      this.#text = textIn(bytes, from, to)
+      this.#bytes = Buffer.from(bytes.subarray(from, to))
     }
     return this.#text
   }
+
+  #isSame(bytes: Buffer, from: number, to: number): boolean {
+    const last = this.#bytes
+    if (last.length !== to - from) return false
+    for (let at = 0; at < last.length; at++) if (last[at] !== bytes[from + at]) return false
+    return true
+  }
 }
 
+const NOBODY = new ReadEnvelope({ kind: 'topic', topic: '' }, null, null, null)
+/** One for all records: each is read at once. */
+const reader = new HeaderReader()
 const types = new RepeatedText()
 const sources = new RepeatedText()
 const contentTypes = new RepeatedText()

@@ -249,14 +249,20 @@ export class KafkajsGroupLink implements GroupLink {
   }
 
   async #findGroup(): Promise<MemberNode> {
-    if (this.#coordinator === null) {
+    const known = this.#coordinator
+    if (known === null) {
       const found = await coordinatorOf(this.#cluster, this.#options.groupId)
       this.#coordinator = found as MemberNode
       return this.#coordinator
     }
-    // Connected again, or logged in again, where that is due.
-    const { nodeId } = this.#coordinator
-    return (await this.#cluster.findBroker({ nodeId: nodeId as number })) as MemberNode
+    try {
+      // Connected again, or logged in again, where that is due.
+      return (await this.#cluster.findBroker({ nodeId: known.nodeId as number })) as MemberNode
+    } catch (error) {
+      // While it is away another node keeps the group.
+      if (this.#coordinator === known) this.#coordinator = null
+      throw error
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import { waitOf } from './due.ts'
 import { incoming, type ReadAt, type ReadEnvelope } from './incoming.ts'
 import { decodeProgress } from './offset-metadata.ts'
 import { OffsetTracker, type Commit } from './offsets.ts'
-import { RecordQueue } from './record-queue.ts'
+import { RecordQueue, valueBytesOf } from './record-queue.ts'
 import type { Room } from './room.ts'
 
 /** What the partitions of one receiver share. */
@@ -45,7 +45,9 @@ type State = 'opening' | 'open' | 'yielding' | 'lost'
 
 /** How far ahead of what is handed out a commit says that handlers may be: at least, and at most. */
 const LEAST_AHEAD = 1_000
-const MOST_AHEAD = 1_000_000
+const MOST_AHEAD = 100_000
+/** How long it is to last. */
+const AHEAD_MS = 2_000
 /** At this share of the room for holes nothing more is handed out, until there is that much again. */
 const FULL = 0.75
 const ROOM = 0.5
@@ -79,6 +81,7 @@ export class PartitionSource implements Holder {
   #mayHandTo = 0
   #ahead = LEAST_AHEAD
   #savedEnd = 0
+  #savedAt = 0
   #returned: KafkaDelivery[] = []
   #held = 0
   #settled = 0
@@ -217,11 +220,20 @@ export class PartitionSource implements Holder {
     this.#said = metadata
     this.#toldOf = told
     this.#saved = Math.max(0, told - misses)
-    // Twice of what was handed out since the last time: commits keep their pace.
-    this.#ahead = Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, 2 * (end - this.#savedEnd)))
-    this.#savedEnd = end
+    this.#keepPace(end)
     this.#mayHandTo = metadata === null ? Number.POSITIVE_INFINITY : handedTo
     this.#share.ready(this, 0)
+  }
+
+  /** As much ahead as is handed out while a few commits are made, so that none of them is made for that. */
+  #keepPace(end: number): void {
+    const now = this.#share.clock.now()
+    const perMs = (end - this.#savedEnd) / Math.max(1, now - this.#savedAt)
+    const isShort = end > this.#mayHandTo - this.#ahead / 2
+    const wanted = Math.max(perMs * AHEAD_MS, isShort ? this.#ahead * 2 : 0)
+    this.#ahead = Math.round(Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, wanted)))
+    this.#savedEnd = end
+    this.#savedAt = now
   }
 
   /** The broker was told of as many settles as there were then, as far as they could be told. */
@@ -294,7 +306,7 @@ export class PartitionSource implements Holder {
   }
 
   #take(record: FetchedRecord, place: number, batch: KafkaDelivery[]): boolean {
-    if (!this.#share.room.take(record.value?.length ?? 0)) {
+    if (!this.#share.room.take(valueBytesOf(record))) {
       this.wants = 'room'
       return false
     }

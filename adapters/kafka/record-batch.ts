@@ -1,6 +1,6 @@
 import { HoldfastError } from '../../src/contract/errors.ts'
 import { ByteReader } from './byte-reader.ts'
-import type { FetchedRecord, RecordHeaders } from './driver.ts'
+import type { FetchedRecord, HeaderVisitor, RecordHeaders } from './driver.ts'
 
 /** A transaction that was aborted: its producer, and where it began in this partition. */
 export interface AbortedTransaction {
@@ -112,8 +112,8 @@ function headOf(reader: ByteReader): BatchHead {
 
 function controlTypeOf(body: Buffer): number {
   const reader = new RecordReader(body)
-  reader.begin()
-  const key = reader.bytes()
+  const end = reader.begin()
+  const { key } = new BatchRecord(body, reader.at, end, 0n, 0)
   return key === null || key.length < 4 ? -1 : key.readInt16BE(2)
 }
 
@@ -130,66 +130,125 @@ function readRecords(
     const end = reader.begin()
     if (reader.offsetDelta >= skipped) {
       const timestampMs = isAppendTime ? maxTimestamp : baseTimestamp + reader.timestampDelta
-      const key = reader.bytes()
-      const value = reader.bytes()
-      const headers = reader.headers()
       const offset = baseOffset + BigInt(reader.offsetDelta)
-      records.push({ offset, key, value, headers, timestampMs })
+      records.push(new BatchRecord(bytes, reader.at, end, offset, timestampMs))
     }
     reader.at = end
   }
 }
 
-const NO_HEADERS: RecordHeaders = Object.freeze([])
+/** A record in the bytes of its batch: what of it nobody asks for is not made. */
+class BatchRecord implements FetchedRecord {
+  readonly offset: bigint
+  readonly timestampMs: number
+  readonly #bytes: Buffer
+  readonly #from: number
+  readonly #end: number
+  readonly #keyFrom: number
+  readonly #keyBytes: number
+  readonly #valueFrom: number
+  readonly #valueBytes: number
 
-/** Reads the records of one batch, one after the other. */
+  /** `from`: where its key begins, with the length of it. */
+  constructor(bytes: Buffer, from: number, end: number, offset: bigint, timestampMs: number) {
+    this.offset = offset
+    this.timestampMs = timestampMs
+    this.#bytes = bytes
+    this.#from = from
+    this.#end = end
+    const reader = fields.moved(bytes, from)
+    this.#keyBytes = reader.pass()
+    this.#keyFrom = reader.at - Math.max(0, this.#keyBytes)
+    this.#valueBytes = reader.pass()
+    this.#valueFrom = reader.at - Math.max(0, this.#valueBytes)
+    if (reader.at > end) throw damaged()
+  }
+
+  get key(): Buffer | null {
+    return this.#keyBytes < 0 ? null : this.#view(this.#keyFrom, this.#keyBytes)
+  }
+
+  get value(): Buffer | null {
+    return this.#valueBytes < 0 ? null : this.#view(this.#valueFrom, this.#valueBytes)
+  }
+
+  get valueBytes(): number {
+    return Math.max(0, this.#valueBytes)
+  }
+
+  get headers(): RecordHeaders {
+    const list = new HeaderList()
+    this.eachHeader(list)
+    return list.headers
+  }
+
+  eachHeader(visitor: HeaderVisitor): void {
+    const reader = fields.moved(this.#bytes, this.#valueFrom + this.valueBytes)
+    for (let left = reader.whole(); left > 0; left--) {
+      const nameBytes = reader.pass()
+      const name = names.read(this.#bytes, reader.at - nameBytes, reader.at)
+      const bytes = reader.pass()
+      if (reader.at > this.#end) throw damaged()
+      visitor.header(name, this.#bytes, reader.at - Math.max(0, bytes), bytes < 0 ? -1 : reader.at)
+    }
+  }
+
+  detached(): FetchedRecord {
+    const own = Buffer.from(this.#bytes.subarray(this.#from, this.#end))
+    return new BatchRecord(own, 0, own.length, this.offset, this.timestampMs)
+  }
+
+  #view(from: number, bytes: number): Buffer {
+    return this.#bytes.subarray(from, from + bytes)
+  }
+}
+
+class HeaderList implements HeaderVisitor {
+  readonly headers: [string, Buffer | null][] = []
+
+  header(name: string, bytes: Buffer, from: number, to: number): void {
+    this.headers.push([name, to < from ? null : bytes.subarray(from, to)])
+  }
+}
+
+/** Reads the fields of records, one after the other. */
 class RecordReader {
   at = 0
   timestampDelta = 0
   offsetDelta = 0
-  readonly #bytes: Buffer
+  #bytes: Buffer
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes
   }
 
+  /** Begins anew, somewhere else. */
+  moved(bytes: Buffer, at: number): this {
+    this.#bytes = bytes
+    this.at = at
+    return this
+  }
+
   /** Reads what stands before the key and returns where the record ends. */
   begin(): number {
-    const length = this.#whole()
+    const length = this.whole()
     const end = this.at + length
     if (length < 0 || end > this.#bytes.length) throw damaged()
     this.at++
-    this.timestampDelta = this.#whole()
-    this.offsetDelta = this.#whole()
+    this.timestampDelta = this.whole()
+    this.offsetDelta = this.whole()
     return end
   }
 
-  bytes(): Buffer | null {
-    const length = this.#whole()
-    if (length < 0) return null
-    const from = this.at
-    this.at += length
-    if (this.at > this.#bytes.length) throw damaged()
-    return this.#bytes.subarray(from, this.at)
-  }
-
-  headers(): RecordHeaders {
-    const count = this.#whole()
-    if (count === 0) return NO_HEADERS
-    const headers: (readonly [string, Buffer | null])[] = []
-    for (let n = 0; n < count; n++) headers.push([this.#name(), this.bytes()])
-    return headers
-  }
-
-  #name(): string {
-    const length = this.#whole()
-    const from = this.at
-    this.at += length
-    return names.read(this.#bytes, from, this.at)
+  /** Passes bytes with their length before them, and returns that; -1: there are none. */
+  pass(): number {
+    const length = this.whole()
+    if (length > 0) this.at += length
+    return length
   }
 
   /** A whole number in zigzag, seven bits a byte; those beyond 32 bits are no whole bits any more, so it is multiplied. */
-  #whole(): number {
+  whole(): number {
     const bytes = this.#bytes
     let byte = bytes[this.at++] as number
     if (byte < 0x80) return (byte >>> 1) ^ -(byte & 1)
@@ -209,6 +268,9 @@ class RecordReader {
     return value % 2 === 0 ? value / 2 : -(value + 1) / 2
   }
 }
+
+/** One for all: whoever uses it is through with it before anybody else does. */
+const fields = new RecordReader(Buffer.alloc(0))
 
 /** Most names that are remembered, and the longest of them. */
 const MOST_NAMES = 512

@@ -1,6 +1,6 @@
 import type { FetchedRecord, RecordHeaders } from './driver.ts'
 
-/** What a record costs beside its bytes. */
+/** What a record costs beside its value. */
 const OVERHEAD_BYTES = 256
 
 /** Records of one batch, and where reading goes on behind them. */
@@ -81,11 +81,18 @@ export class RecordQueue {
   }
 }
 
-function costOf({ key, value }: FetchedRecord): number {
-  return OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0)
+/** Length of a record's value. */
+export function valueBytesOf(record: FetchedRecord): number {
+  return record.valueBytes ?? record.value?.length ?? 0
 }
 
-function detached({ offset, key, value, headers, timestampMs }: FetchedRecord): FetchedRecord {
+function costOf(record: FetchedRecord): number {
+  return OVERHEAD_BYTES + valueBytesOf(record)
+}
+
+function detached(record: FetchedRecord): FetchedRecord {
+  if (record.detached !== undefined) return record.detached()
+  const { offset, key, value, headers, timestampMs } = record
   const copied: RecordHeaders = headers.map(([name, bytes]) => [name, bytes && Buffer.from(bytes)])
   return {
     offset,

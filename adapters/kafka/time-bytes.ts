@@ -17,21 +17,27 @@ let lastDayMs = 0
  * Unix milliseconds of a time in a header; `null` when it is none. Times of one day in our own format cost
  * a little arithmetic.
  */
-export function timeIn(bytes: Buffer): number | null {
-  const isUsual = bytes.length === USUAL && bytes[DAY] === T && bytes[USUAL - 1] === Z
-  if (!isUsual || bytes[19] !== DOT) return timeOf(bytes.toString('latin1'))
-  const day = bytes.subarray(0, DAY)
-  if (!lastDay.equals(day)) {
-    const midnight = timeOf(`${day.toString('latin1')}T00:00:00.000Z`)
+export function timeIn(bytes: Buffer, from: number, to: number): number | null {
+  const isUsual = to - from === USUAL && bytes[from + DAY] === T && bytes[to - 1] === Z
+  if (!isUsual || bytes[from + 19] !== DOT) return timeOf(bytes.toString('latin1', from, to))
+  if (!isLastDay(bytes, from)) {
+    const day = bytes.toString('latin1', from, from + DAY)
+    const midnight = timeOf(`${day}T00:00:00.000Z`)
     if (midnight === null) return null
-    lastDay = Buffer.from(day)
+    lastDay = Buffer.from(day, 'latin1')
     lastDayMs = midnight
   }
-  const seconds = two(bytes, 11) * 3_600 + two(bytes, 14) * 60 + two(bytes, 17)
-  const ms = seconds * 1_000 + two(bytes, 20) * 10 + digit(bytes, 22)
+  const seconds = two(bytes, from + 11) * 3_600 + two(bytes, from + 14) * 60 + two(bytes, from + 17)
+  const ms = seconds * 1_000 + two(bytes, from + 20) * 10 + digit(bytes, from + 22)
   // Letters among the digits, or an hour that no day has.
   if (ms >= 0 && ms < DAY_MS) return lastDayMs + ms
-  return timeOf(bytes.toString('latin1'))
+  return timeOf(bytes.toString('latin1', from, to))
+}
+
+function isLastDay(bytes: Buffer, from: number): boolean {
+  if (lastDay.length !== DAY) return false
+  for (let at = 0; at < DAY; at++) if (lastDay[at] !== bytes[from + at]) return false
+  return true
 }
 
 function two(bytes: Buffer, at: number): number {

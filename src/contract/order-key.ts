@@ -14,6 +14,6 @@ export function orderKeyOf(
   if (ordering === 'partition') return source
   if (ordering === 'none' || key === null) return null
   if (key.length === 0) return ''
-  const bytes = Buffer.from(key.buffer, key.byteOffset, key.byteLength)
+  const bytes = Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength)
   return isUtf8(bytes) ? bytes.toString('utf8') : `\u0000bytes:${bytes.toString('hex')}`
 }

@@ -21,15 +21,18 @@ export function speaksAmqp(port: number): Promise<boolean> {
   })
 }
 
-/** Asks again and again until `isSo` says yes; rejects with `what` after `limitMs`. */
+/** Asks again and again until `isSo` says yes; rejects with `what`, as it is then, after `limitMs`. */
 export async function until(
-  what: string,
+  what: string | (() => string),
   isSo: () => Promise<boolean>,
   limitMs: number,
 ): Promise<void> {
   const giveUpAt = performance.now() + limitMs
   while (!(await isSo())) {
-    if (performance.now() > giveUpAt) throw new Error(`not within ${limitMs} ms: ${what}`)
+    if (performance.now() > giveUpAt) {
+      const still = typeof what === 'string' ? what : what()
+      throw new Error(`not within ${limitMs} ms: ${still}`)
+    }
     await sleep(PAUSE_MS)
   }
 }

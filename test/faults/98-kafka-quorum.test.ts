@@ -27,6 +27,8 @@ afterAll(() => cluster.remove())
 const cleanUps: (() => unknown)[] = []
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
+  // What failed may have left one dead, and would take the next test with it.
+  for (const node of cluster.nodes) if (!(await node.isRunning())) await node.start()
 })
 
 const bounds = { rss: 900 }
@@ -134,6 +136,7 @@ describe('three Kafka brokers under traffic', () => {
     const place = await outboxPlace(name)
     const publisher = new ReliablePublisher<SqliteTransaction>(place.options())
     cleanUps.push(() => publisher.close())
+    await publisher.open()
     const write = (from: number, count: number): Promise<unknown> =>
       place.database.transaction((tx) =>
         publisher.publishBatchIn(

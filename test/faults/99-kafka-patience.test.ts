@@ -111,7 +111,7 @@ class Place {
 }
 
 const soon = (what: () => string, isSo: () => boolean, limitMs = LIMIT_MS): Promise<void> =>
-  until(what(), () => Promise.resolve(isSo()), limitMs)
+  until(what, () => Promise.resolve(isSo()), limitMs)
 
 const names = (count: number): readonly string[] => Array.from({ length: count }, (_, n) => `k${n}`)
 

@@ -130,7 +130,8 @@ export class Traffic {
   async flows(): Promise<void> {
     const [confirmed, handled] = [this.#confirmed.size + 100, this.#handled.size + 100]
     await until(
-      `100 more messages: ${this.#confirmed.size} confirmed and ${this.#handled.size} handled so far`,
+      () =>
+        `100 more messages than ${confirmed - 100} and ${handled - 100}: ${this.#confirmed.size} confirmed and ${this.#handled.size} handled so far`,
       () => Promise.resolve(this.#confirmed.size >= confirmed && this.#handled.size >= handled),
       LIMIT_MS,
     )
@@ -149,7 +150,7 @@ export class Traffic {
     await Promise.all(this.#workers)
     const { drainedWithinMs = LIMIT_MS } = expected
     await until(
-      `everything handled: ${this.#handled.size} of ${this.#confirmed.size}`,
+      () => `everything handled: ${this.#handled.size} of ${this.#confirmed.size}`,
       () => Promise.resolve(this.#handled.size >= this.#confirmed.size),
       drainedWithinMs,
     )

@@ -183,6 +183,7 @@ describe('what is handed over', () => {
     // It dies: what it may have begun by its last word is doubtful, up to there and no further.
     const { handedTo } = decodeProgress(1n, stage.driver.offsets.get('orders/0')!.metadata)!
     expect(handedTo).toBeGreaterThanOrEqual(1_000)
+    stage.driver.consumers.length = 0
     stage.driver.append('orders/0', numbers(handedTo, 3))
     const next = await takeOver(stage)
     const doubtful = next.listener.received.filter(({ redelivered }) => redelivered === 'maybe')
