@@ -140,7 +140,7 @@ export class KafkajsLink {
     await ending.catch(() => this.cut())
   }
 
-  /** Resets all connections: what a node has not read yet, it shall never read. Others are made when they are needed. */
+  /** Resets all connections: what has not left this host never will. Others are made when they are needed. */
   cut(): void {
     const { brokers, seedBroker } = this.#cluster.brokerPool
     const nodes = new Set([...(Object.values(brokers) as ProducingNode[]), seedBroker])

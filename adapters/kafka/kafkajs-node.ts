@@ -5,6 +5,7 @@ import type { Node } from './kafkajs-cluster.ts'
 interface Connection {
   readonly socket?: {
     readonly connecting: boolean
+    readonly writableEnded: boolean
     destroy(error?: Error): unknown
     resetAndDestroy(): unknown
   }
@@ -26,7 +27,10 @@ export function encoded(bytes: Buffer): object {
   return { buf: bytes, buffer: bytes }
 }
 
-/** Resets the connections to a node: what it has not read yet, it shall never read. Who waits is rejected. */
+/**
+ * Resets the connections to a node: what has not left this host never will. What has, a node that hangs
+ * may still read when it wakes up. Who waits is rejected.
+ */
 export function cutNode({ connectionPool }: ConnectedNode, cause: unknown): void {
   const error = new HoldfastError('connection-lost', 'the connection was cut', { cause })
   for (const connection of connectionPool.pool) cutConnection(connection, error)
@@ -37,8 +41,9 @@ function cutConnection(connection: Connection, error: HoldfastError): void {
   if (socket === undefined) return
   if (socket.connecting) return void socket.destroy(error)
   try {
-    // A reset: a node that hangs shall not find our request when it wakes up.
-    socket.resetAndDestroy()
+    // Node cannot reset what is being ended, and then never closes it: the process could not even exit.
+    if (socket.writableEnded) socket.destroy()
+    else socket.resetAndDestroy()
   } catch {
     // Not over TLS.
     socket.destroy()
