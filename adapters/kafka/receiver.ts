@@ -30,6 +30,8 @@ export interface ReceiverOptions {
 /** open: delivers. stopped: settles only. closed: neither. */
 type State = 'open' | 'stopped' | 'closed'
 
+/** Starting a consumer does not wait longer for a group whose dead members are not missed yet. */
+const OPENING_MS = 10_000
 /** Deliveries handed over at a time, of one partition and in one turn of the event loop. */
 const AT_A_TIME = 256
 const IN_A_TURN = 4_096
@@ -65,15 +67,16 @@ export class KafkaReceiver implements Receiver {
   }
 
   /**
-   * Begins to consume, and resolves when the group is joined for every topic or `requestTimeoutMs` has
-   * passed: then it goes on trying. Rejects when that does not help (no such topic: code `topology`; not
+   * Begins to consume, and resolves when the group is joined for every topic, or has let nobody in for a
+   * while: then it goes on trying. Rejects when that does not help (no such topic: code `topology`; not
    * allowed: `rejected`); nothing is left open then.
    */
   opened(): Promise<void> {
     const { context, options } = this.#options
     for (const reader of this.#readers) reader.start()
+    const withinMs = Math.min(options.requestTimeoutMs, OPENING_MS)
     return new Promise((resolve, reject) => {
-      const cancel = context.clock.after(options.requestTimeoutMs, () => this.#opening?.())
+      const cancel = context.clock.after(withinMs, () => this.#opening?.())
       this.#opening = (error) => {
         this.#opening = null
         cancel()
