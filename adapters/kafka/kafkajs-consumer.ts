@@ -57,7 +57,7 @@ export interface GroupConsumerOptions extends Omit<KafkajsConsumerOptions, 'clie
  * heartbeats back while it fetches, joins anew for every leader that moves, commits under another
  * generation than the one that was asked for, and stops without a word.
  */
-class GroupConsumer implements DriverConsumer {
+export class GroupConsumer implements DriverConsumer {
   readonly #link: GroupLink
   readonly #options: GroupConsumerOptions
   readonly #membership: Membership
