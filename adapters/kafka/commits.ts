@@ -30,6 +30,8 @@ const backoff = exponential({ initialMs: 50, maxMs: 2_000 })
 /** Whoever waits for everything that was settled by then. */
 interface Waiting {
   readonly marks: ReadonlyMap<PartitionSource, number>
+  /** A commit that began earlier does not end it. */
+  readonly notBefore: number
   readonly resolve: () => void
 }
 
@@ -47,6 +49,9 @@ export class Commits {
   #isRunning = false
   #isAgain = false
   #isClosed = false
+  /** Commits begun so far, and the last of them that the broker has. */
+  #begun = 0
+  #made = 0
   #failures = 0
   #failingSince: number | null = null
   /** What is done beyond the offset is told too; until the broker refuses it as too large. */
@@ -78,23 +83,16 @@ export class Commits {
     this.#look()
   }
 
-  /** Says with the next commit of these that handlers got no further. */
-  conclude(sources: Iterable<PartitionSource>): void {
-    for (const source of sources) {
-      this.#last.add(source)
-      this.#dirty.add(source)
-    }
-  }
-
   /** Resolves when the broker has every settle of these that was made before, or they are lost; waits for ever otherwise. */
   flush(sources: Iterable<PartitionSource>): Promise<void> {
-    const all = [...sources]
-    const marks = new Map(all.map((source) => [source, source.settled]))
-    for (const source of all) this.#dirty.add(source)
-    return new Promise((resolve) => {
-      this.#waiting.push({ marks, resolve })
-      this.#now()
-    })
+    return this.#settled([...sources], 0)
+  }
+
+  /** The same, and says with it that handlers got no further than they did. */
+  conclude(sources: Iterable<PartitionSource>): Promise<void> {
+    const own = [...sources].filter(({ state }) => state !== 'lost')
+    for (const source of own) this.#last.add(source)
+    return this.#settled(own, this.#begun + 1)
   }
 
   close(): void {
@@ -103,6 +101,16 @@ export class Commits {
     this.#timer = null
     this.#dirty.clear()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
+  }
+
+  #settled(sources: readonly PartitionSource[], notBefore: number): Promise<void> {
+    if (sources.length === 0) return Promise.resolve()
+    const marks = new Map(sources.map((source) => [source, source.settled]))
+    for (const source of sources) this.#dirty.add(source)
+    return new Promise((resolve) => {
+      this.#waiting.push({ marks, notBefore, resolve })
+      this.#now()
+    })
   }
 
   #arm(ms: number): void {
@@ -138,6 +146,7 @@ export class Commits {
   async #round(): Promise<void> {
     const member = this.#options.member()
     if (member === null) return
+    const number = ++this.#begun
     const sources = [...this.#dirty]
     const pending = new Map<PartitionSource, Pending>()
     for (const source of sources) {
@@ -146,6 +155,7 @@ export class Commits {
       if (one !== null) pending.set(source, one)
     }
     if (pending.size > 0 && !(await this.#commit(member, pending))) return
+    this.#made = number
     this.#look()
   }
 
@@ -189,7 +199,9 @@ export class Commits {
 
   /** Who waits for nothing more goes on. */
   #look(): void {
-    this.#waiting = this.#waiting.filter(({ marks, resolve }) => {
+    this.#waiting = this.#waiting.filter(({ marks, notBefore, resolve }) => {
+      const isLost = [...marks.keys()].every(({ state }) => state === 'lost')
+      if (this.#made < notBefore && !isLost) return true
       for (const [source, mark] of marks) if (!source.hasTold(mark)) return true
       resolve()
       return false

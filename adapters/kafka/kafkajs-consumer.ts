@@ -57,7 +57,7 @@ export interface GroupConsumerOptions extends Omit<KafkajsConsumerOptions, 'clie
  * heartbeats back while it fetches, joins anew for every leader that moves, commits under another
  * generation than the one that was asked for, and stops without a word.
  */
-class GroupConsumer implements DriverConsumer {
+export class GroupConsumer implements DriverConsumer {
   readonly #link: GroupLink
   readonly #options: GroupConsumerOptions
   readonly #membership: Membership
@@ -131,6 +131,7 @@ class GroupConsumer implements DriverConsumer {
       const text = `the assignment that these offsets belong to (epoch ${epoch}) is over`
       throw new HoldfastError('aborted', text)
     }
+    this.#checkNotJoining()
     try {
       await this.#link.commit(member, offsets, deadline)
     } catch (error) {
@@ -143,6 +144,7 @@ class GroupConsumer implements DriverConsumer {
     parts: readonly TopicPartition[],
     deadline: Deadline,
   ): Promise<readonly CommittedOffset[]> {
+    this.#checkNotJoining()
     try {
       return await this.#link.committed(parts, deadline)
     } catch (error) {
@@ -154,6 +156,12 @@ class GroupConsumer implements DriverConsumer {
   close(deadline: Deadline): Promise<void> {
     this.#closing ??= this.#close(deadline)
     return this.#closing
+  }
+
+  /** A request would wait behind the join, and end that when it is not answered in time. */
+  #checkNotJoining(): void {
+    if (!this.#membership.isJoining) return
+    throw new HoldfastError('unavailable', 'the group is being divided anew')
   }
 
   async #close(deadline: Deadline): Promise<void> {

@@ -6,6 +6,7 @@ interface Connection {
   readonly socket?: {
     readonly connecting: boolean
     readonly writableEnded: boolean
+    readonly destroyed: boolean
     destroy(error?: Error): unknown
     resetAndDestroy(): unknown
   }
@@ -40,6 +41,8 @@ function cutConnection(connection: Connection, error: HoldfastError): void {
   const { socket } = connection
   if (socket === undefined) return
   if (socket.connecting) return void socket.destroy(error)
+  // It was cut before, and is still in its place: kafkajs would listen to it once more each time.
+  if (socket.destroyed) return connection.rejectRequests(error)
   try {
     // Node cannot reset what is being ended, and then never closes it: the process could not even exit.
     if (socket.writableEnded) socket.destroy()

@@ -21,6 +21,7 @@ import type { Resolved } from './options.ts'
 import {
   bodyTooLarge,
   NOT_CONFIRMED,
+  NOT_WRITTEN,
   notSent,
   PREDECESSOR,
   recordTooLarge,
@@ -115,9 +116,11 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     return driver.producer(`${purpose} ${++this.#producers}`)
   }
 
-  mayGo(item: Outgoing, maxBatchBytes: number): boolean {
+  mayGo(item: Outgoing, now: number, maxBatchBytes: number): boolean {
     const { call, index } = item
     if (!call.isOpen(index)) return false
+    // Its timer is late: who is told that it was written does not know any more.
+    if (call.dueAt <= now) return this.#hold(item, NOT_WRITTEN)
     if (call.isBehindFailed(index)) return this.#hold(item, PREDECESSOR)
     item.prepare()
     if (item.fits(maxBatchBytes)) return true

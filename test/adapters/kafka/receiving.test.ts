@@ -102,6 +102,55 @@ describe('what is handed over', () => {
     await stage.close()
   })
 
+  it('leaves room to others when one partition is slow', async () => {
+    const stage = new ReceivingStage()
+    const parts = [0, 1, 2].map((n) => part(n))
+    stage.driver.append('orders/0', numbers(5_000))
+    await stage.receive({
+      parts,
+      maxHeld: { messages: 1_000 },
+      // The first partition is never through with anything.
+      onReceived: (received, by) => {
+        if (received.delivery.source.name !== 'orders/0') by.ack(received)
+      },
+    })
+    expect(stage.listener.held.size).toBe(800)
+    stage.driver.append('orders/1', numbers(5_000))
+    stage.driver.append('orders/2', numbers(5_000))
+    await stage.clock.settle()
+    expect(stage.listener.received.length).toBeGreaterThanOrEqual(10_800)
+    expect(stage.listener.held.size).toBeLessThanOrEqual(1_000)
+    await stage.close()
+  })
+
+  it('is not held up by a partition that finds no room', async () => {
+    const stage = new ReceivingStage()
+    const parts = [0, 1, 2, 3].map((n) => part(n))
+    for (const { partition } of parts) stage.driver.append(`orders/${partition}`, numbers(500))
+    await stage.receive({ parts, maxHeld: { messages: 100 } })
+    const { held, received } = stage.listener
+    const isOther = ({ delivery }: (typeof received)[number]): boolean =>
+      delivery.source.name !== 'orders/0'
+    for (let round = 0; round < 200; round++) {
+      for (const one of [...held].filter(isOther)) stage.listener.ack(one)
+      await stage.clock.settle()
+    }
+    expect(received.filter(isOther)).toHaveLength(1_500)
+    await stage.close()
+  })
+
+  it('leaves room to others when one partition has large ones', async () => {
+    const stage = new ReceivingStage()
+    const big = Array.from({ length: 20 }, () => 'x'.repeat(100_000))
+    stage.driver.append('orders/0', big)
+    await stage.receive({ parts: [part(0), part(1)], maxHeld: { bytes: 1_000_000 } })
+    expect(stage.listener.held.size).toBe(8)
+    stage.driver.append('orders/1', ['other'])
+    await stage.clock.settle()
+    expect(stage.bodies).toContain('other')
+    await stage.close()
+  })
+
   it('stops at pause, also what is read meanwhile, and goes on at resume', async () => {
     const stage = await new ReceivingStage().receive()
     stage.receiver.pause()
@@ -549,6 +598,47 @@ describe('what is given back', () => {
     await stage.close()
   })
 
+  it('is known to the next owner to be all that was ever handed out', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(3))
+    await stage.receive({ ...ackAtOnce })
+    await stage.clock.run(stage.receiver.flush(stage.clock.now() + 1_000))
+    await stage.close()
+    stage.driver.append('orders/0', ['new'])
+    const next = await takeOver(stage)
+    expect(next.listener.received.map(({ redelivered }) => redelivered)).toEqual(['no'])
+  })
+
+  it('is told before it is given up, also after a commit that was on its way', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(3))
+    await stage.receive()
+    const gates: (() => void)[] = []
+    const gate = (): void => {
+      stage.driver.commitGate = new Promise((resolve) => void gates.push(resolve))
+    }
+    gate()
+    stage.ack('0', '1', '2')
+    await stage.clock.advance(600)
+    gate()
+    const { consumer } = stage.driver
+    let isGivenUp = false
+    const by = stage.clock.now() + 5_000
+    const yielding = consumer.callbacks.yielding(consumer.epoch, [part(0)], by)
+    const yielded = yielding.then(() => (isGivenUp = true))
+    await stage.clock.settle()
+    gates[0]!()
+    await stage.clock.settle()
+    expect(isGivenUp).toBe(false)
+    gates[1]!()
+    await stage.clock.run(yielded)
+    stage.driver.append('orders/0', ['new'])
+    const next = await takeOver(stage)
+    expect(next.listener.received.map(({ redelivered }) => redelivered)).toEqual(['no'])
+    await next.close()
+    await stage.close()
+  })
+
   it('comes to the next owner after close', async () => {
     const stage = new ReceivingStage()
     stage.driver.append('orders/0', numbers(4))
@@ -721,6 +811,14 @@ describe('a consumer that fails', () => {
   })
 })
 
+describe('a member', () => {
+  it('says every second at least that it is alive, since that is how it hears of others', async () => {
+    const stage = await new ReceivingStage().receive()
+    expect(stage.driver.consumer.spec.heartbeatIntervalMs).toBeLessThanOrEqual(1_000)
+    await stage.close()
+  })
+})
+
 describe('opening', () => {
   it('rejects when there is no such topic, and leaves nothing open', async () => {
     const stage = new ReceivingStage()
@@ -790,6 +888,18 @@ describe('ending', () => {
     stage.of('1').delivery.ack()
     await stage.clock.advance(5_000)
     expect(stage.committed()).toBe(1n)
+  })
+
+  it('ends at once while the group lets nobody in', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.joins = Array.from({ length: 1_000 }, () => () => {
+      return new HoldfastError('connection-lost', 'away')
+    })
+    await stage.receive()
+    const before = stage.clock.now()
+    await stage.close()
+    expect(stage.clock.now() - before).toBeLessThan(100)
+    expect(stage.clock.timers).toBe(0)
   })
 
   it('ends by the deadline although nothing can be committed', async () => {
