@@ -7,6 +7,8 @@ import { ClosedError, HoldfastError } from '../../../src/contract/errors.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
 const MINUTE_MS = 60_000
+/** How long opening takes. */
+const OPEN_MS = 5
 /** The longest of all waits, every time. */
 const longest: Random = { next: () => 0.999_999, fill: () => undefined }
 const noWaits: Random = { ...longest, next: () => 0 }
@@ -46,6 +48,7 @@ class Place {
 
   async open(purpose: string): Promise<Wire> {
     this.tries.push({ purpose, atMs: this.clock.now() })
+    await new Promise<void>((resolve) => void this.clock.after(OPEN_MS, resolve))
     if (this.away !== null) throw new HoldfastError(this.away, 'nobody gets in')
     for (const listener of [...this.#listeners]) listener()
     return wire()
@@ -80,7 +83,7 @@ describe('waiting for a broker that is away', () => {
     const one = place.supervisor('one')
     await place.clock.advance(10 * MINUTE_MS)
     place.away = null
-    await place.clock.advance(5_000)
+    await place.clock.advance(5_000 + OPEN_MS)
     expect(one.wire).not.toBeNull()
     await one.stop(place.clock.now())
   })
@@ -103,7 +106,7 @@ describe('waiting for a broker that is away', () => {
     await place.clock.advance(MINUTE_MS)
     place.away = null
     const first = place.supervisor('first')
-    await place.clock.advance(0)
+    await place.clock.advance(2 * OPEN_MS)
     expect([first, ...waiting].map((each) => each.wire !== null)).toEqual([true, true, true, true])
     expect(place.listeners).toBe(0)
     await Promise.all([first, ...waiting].map((each) => each.stop(place.clock.now())))
@@ -126,9 +129,10 @@ describe('waiting for a broker that is away', () => {
   it('leaves no timer and no listener behind', async () => {
     const place = new Place()
     place.away = 'connection-lost'
-    const one = place.supervisor('one', noWaits)
-    await one.stop(place.clock.now())
-    await place.clock.settle()
+    const [resting, trying] = [place.supervisor('one'), place.supervisor('two', noWaits)]
+    await place.clock.advance(MINUTE_MS)
+    const deadline = place.clock.now() + MINUTE_MS
+    await place.clock.run(Promise.all([resting.stop(deadline), trying.stop(deadline)]))
     expect([place.clock.timers, place.listeners]).toEqual([0, 0])
   })
 })
