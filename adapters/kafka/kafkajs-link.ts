@@ -1,5 +1,6 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
+import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
 import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
@@ -46,6 +47,8 @@ const GOODBYE_MS = 1_000
 export class KafkajsLink {
   readonly #cluster: ProducingCluster
   readonly #clock: Clock
+  /** Ends waiting for connections. */
+  readonly #ending = new AbortController()
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
 
   constructor(client: KafkajsClient, clock: Clock) {
@@ -64,7 +67,7 @@ export class KafkajsLink {
       const given = await node.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
       return { producerId: BigInt(given.producerId), producerEpoch: given.producerEpoch }
     }
-    const identity = await withDeadline(this.#clock, deadline, work, 'connecting to Kafka')
+    const identity = await this.#within(deadline, work, 'connecting to Kafka')
     this.#learn()
     return identity
   }
@@ -78,7 +81,7 @@ export class KafkajsLink {
   async refresh(topics: Iterable<string>, deadline: Deadline): Promise<void> {
     for (const topic of topics) this.#cluster.targetTopics.add(topic)
     const refresh = (): Promise<void> => this.#cluster.refreshMetadata()
-    await withDeadline(this.#clock, deadline, refresh, 'looking for leaders')
+    await this.#within(deadline, refresh, 'looking for leaders')
     this.#learn()
   }
 
@@ -95,7 +98,7 @@ export class KafkajsLink {
   async connected(nodeId: number, deadline: Deadline): Promise<ProducingNode> {
     const connect = (): Promise<Node> => this.#cluster.findBroker({ nodeId })
     const what = `connecting to node ${nodeId}`
-    return (await withDeadline(this.#clock, deadline, connect, what)) as ProducingNode
+    return (await this.#within(deadline, connect, what)) as ProducingNode
   }
 
   /**
@@ -132,8 +135,9 @@ export class KafkajsLink {
     }
   }
 
-  /** Ends the connections in order, within a second. Never rejects. */
+  /** Ends the connections in order, within a second; who waits for one is told at once. Never rejects. */
   async close(): Promise<void> {
+    this.#ending.abort(new ClosedError('the producer'))
     const disconnect = (): Promise<void> => this.#cluster.disconnect()
     const deadline = this.#clock.now() + GOODBYE_MS
     const ending = withDeadline(this.#clock, deadline, disconnect, 'disconnecting')
@@ -145,6 +149,10 @@ export class KafkajsLink {
     const { brokers, seedBroker } = this.#cluster.brokerPool
     const nodes = new Set([...(Object.values(brokers) as ProducingNode[]), seedBroker])
     for (const node of nodes) if (node !== undefined) cutNode(node, null)
+  }
+
+  #within<T>(deadline: Deadline, work: () => Promise<T>, what: string): Promise<T> {
+    return withDeadline(this.#clock, deadline, work, what, this.#ending.signal)
   }
 
   #learn(): void {
