@@ -52,6 +52,11 @@ const unitPlaces = [
   // What needs no broker of the adapters that have one.
   'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
   'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+  'adapters/kafka/{assigner,audit,capabilities,codecs,fetching-protocol,group-link}.test.ts',
+  'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
+  'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
+  'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
+  'adapters/kafka/{sending.property,sequences,topics,topology}.test.ts',
 ]
 
 const config: ViteUserConfig = defineConfig({
@@ -84,6 +89,18 @@ const config: ViteUserConfig = defineConfig({
           testTimeout: 180_000,
           groupOrder: 7,
           globalSetup: ['test/brokers/shared-node-setup.ts'],
+        },
+      ),
+      // What 'npm test' runs of Kafka, on one broker; all of it is also in 'kafka'.
+      project(
+        'kafka-short',
+        ['conformance', 'sending-broker', 'receiving-broker'].map(
+          (name) => `adapters/kafka/${name}.test.ts`,
+        ),
+        {
+          testTimeout: 180_000,
+          groupOrder: 8,
+          globalSetup: ['test/brokers/shared-kafka-setup.ts'],
         },
       ),
       project('brokers', ['brokers/rig', 'adapters/rabbitmq'], {

@@ -11,7 +11,8 @@
  * not started is named, and is neither passed nor failed. `--report FOLDER` writes one report of vitest
  * per file there.
  *
- * One of them looks at system calls with strace, which is installed here where that is allowed.
+ * One of them looks at system calls with strace, which is installed here where that is allowed. Those on
+ * brokers need a container engine and images, which are started and made first.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -120,6 +121,16 @@ function ensureStrace(files) {
   }
 }
 
+/** Fault tests on brokers need a container engine and the brokers' images; what is missing is said there. */
+function ensureBrokers(files) {
+  const brokers = ['rabbitmq', 'kafka'].filter((name) => files.some((file) => file.includes(name)))
+  if (brokers.length === 0) return
+  for (const args of [['scripts/docker-engine.mjs'], ['test/brokers/images.mjs', ...brokers]]) {
+    const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
+    if (status !== 0) throw new Error(`fault tests: ${args[0]} failed, so no broker can be started`)
+  }
+}
+
 function reportFile(folder, file) {
   if (folder === undefined) return undefined
   mkdirSync(folder, { recursive: true })
@@ -136,6 +147,7 @@ async function main() {
   )
   console.log(`fault tests of seed ${seed}: node scripts/test-faults.mjs --seed ${seed}`)
   ensureStrace(files)
+  ensureBrokers(files)
   const end = Date.now() + budgetMs
   const takes = durations()
   const results = new Map(
