@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import {
+  configDefaults,
   defineConfig,
   type TestProjectInlineConfiguration,
   type ViteUserConfig,
@@ -19,15 +20,21 @@ function project(
     testTimeout,
     groupOrder,
     globalSetup = [],
-  }: { testTimeout: number; groupOrder: number; globalSetup?: string[] },
+    except = [],
+  }: {
+    testTimeout: number
+    groupOrder: number
+    globalSetup?: string[]
+    /** Places in these folders that are in another slice. */
+    except?: readonly string[]
+  },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
     test: {
       name,
-      include: places.map((place) =>
-        place.endsWith('.test.ts') ? `test/${place}` : `test/${place}/**/*.test.ts`,
-      ),
+      include: places.map(filesOf),
+      exclude: [...configDefaults.exclude, ...except.map(filesOf)],
       testTimeout,
       hookTimeout: testTimeout,
       globalSetup,
@@ -36,6 +43,19 @@ function project(
     },
   }
 }
+
+function filesOf(place: string): string {
+  return place.endsWith('.test.ts') ? `test/${place}` : `test/${place}/**/*.test.ts`
+}
+
+/** Of the adapter's tests those that need no broker. */
+const rabbitmqParts = [
+  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
+  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+]
+
+/** What `npm test` runs of RabbitMQ: the suite on one node with both types of queues, and short faults. */
+const rabbitmqShort = ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbitmq/faults']
 
 const unitPlaces = [
   'repository',
@@ -49,9 +69,7 @@ const unitPlaces = [
   'config',
   'conformance',
   'brokers/proxy',
-  // What needs no broker of the adapters that have one.
-  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
-  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+  ...rabbitmqParts,
 ]
 
 const config: ViteUserConfig = defineConfig({
@@ -76,20 +94,16 @@ const config: ViteUserConfig = defineConfig({
       }),
       project('process', ['process'], { testTimeout: 180_000, groupOrder: 2 }),
       project('examples', ['examples'], { testTimeout: 300_000, groupOrder: 3 }),
-      // What 'npm test' runs of RabbitMQ; all of it is also in 'brokers'.
-      project(
-        'rabbitmq-short',
-        ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbitmq/faults'],
-        {
-          testTimeout: 180_000,
-          groupOrder: 7,
-          globalSetup: ['test/brokers/shared-node-setup.ts'],
-        },
-      ),
+      project('rabbitmq-short', rabbitmqShort, {
+        testTimeout: 180_000,
+        groupOrder: 7,
+        globalSetup: ['test/brokers/shared-node-setup.ts'],
+      }),
       project('brokers', ['brokers/rig', 'adapters/rabbitmq'], {
         testTimeout: 180_000,
         groupOrder: 5,
         globalSetup: ['test/brokers/shared-node-setup.ts'],
+        except: [...rabbitmqParts, ...rabbitmqShort],
       }),
       project('kafka', ['brokers/kafka-rig', 'adapters/kafka'], {
         testTimeout: 180_000,
