@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import {
+  configDefaults,
   defineConfig,
   type TestProjectInlineConfiguration,
   type ViteUserConfig,
@@ -19,15 +20,21 @@ function project(
     testTimeout,
     groupOrder,
     globalSetup = [],
-  }: { testTimeout: number; groupOrder: number; globalSetup?: string[] },
+    except = [],
+  }: {
+    testTimeout: number
+    groupOrder: number
+    globalSetup?: string[]
+    /** Places in these folders that are in another slice. */
+    except?: readonly string[]
+  },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
     test: {
       name,
-      include: places.map((place) =>
-        place.endsWith('.test.ts') ? `test/${place}` : `test/${place}/**/*.test.ts`,
-      ),
+      include: places.map(filesOf),
+      exclude: [...configDefaults.exclude, ...except.map(filesOf)],
       testTimeout,
       hookTimeout: testTimeout,
       globalSetup,
@@ -36,6 +43,30 @@ function project(
     },
   }
 }
+
+function filesOf(place: string): string {
+  return place.endsWith('.test.ts') ? `test/${place}` : `test/${place}/**/*.test.ts`
+}
+
+/** Of the adapters' tests those that need no broker. */
+const rabbitmqParts = [
+  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
+  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+]
+
+/** What `npm test` runs of RabbitMQ: the suite on one node with both types of queues, and short faults. */
+const rabbitmqShort = ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbitmq/faults']
+
+const kafkaParts = [
+  'adapters/kafka/{assigner,audit,capabilities,codecs,fetching-protocol,group-link}.test.ts',
+  'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
+  'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
+  'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
+  'adapters/kafka/{sending.property,sequences,topics,topology}.test.ts',
+]
+
+/** The same of Kafka, on one broker. */
+const kafkaShort = ['adapters/kafka/{conformance,sending-broker,receiving-broker}.test.ts']
 
 const unitPlaces = [
   'repository',
@@ -49,14 +80,8 @@ const unitPlaces = [
   'config',
   'conformance',
   'brokers/proxy',
-  // What needs no broker of the adapters that have one.
-  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
-  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
-  'adapters/kafka/{assigner,audit,capabilities,codecs,fetching-protocol,group-link}.test.ts',
-  'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
-  'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
-  'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
-  'adapters/kafka/{sending.property,sequences,topics,topology}.test.ts',
+  ...rabbitmqParts,
+  ...kafkaParts,
 ]
 
 const config: ViteUserConfig = defineConfig({
@@ -81,37 +106,27 @@ const config: ViteUserConfig = defineConfig({
       }),
       project('process', ['process'], { testTimeout: 180_000, groupOrder: 2 }),
       project('examples', ['examples'], { testTimeout: 300_000, groupOrder: 3 }),
-      // What 'npm test' runs of RabbitMQ; all of it is also in 'brokers'.
-      project(
-        'rabbitmq-short',
-        ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbitmq/faults'],
-        {
-          testTimeout: 180_000,
-          groupOrder: 7,
-          globalSetup: ['test/brokers/shared-node-setup.ts'],
-        },
-      ),
-      // What 'npm test' runs of Kafka, on one broker; all of it is also in 'kafka'.
-      project(
-        'kafka-short',
-        ['conformance', 'sending-broker', 'receiving-broker'].map(
-          (name) => `adapters/kafka/${name}.test.ts`,
-        ),
-        {
-          testTimeout: 180_000,
-          groupOrder: 8,
-          globalSetup: ['test/brokers/shared-kafka-setup.ts'],
-        },
-      ),
+      project('rabbitmq-short', rabbitmqShort, {
+        testTimeout: 180_000,
+        groupOrder: 7,
+        globalSetup: ['test/brokers/shared-node-setup.ts'],
+      }),
+      project('kafka-short', kafkaShort, {
+        testTimeout: 180_000,
+        groupOrder: 8,
+        globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+      }),
       project('brokers', ['brokers/rig', 'adapters/rabbitmq'], {
         testTimeout: 180_000,
         groupOrder: 5,
         globalSetup: ['test/brokers/shared-node-setup.ts'],
+        except: [...rabbitmqParts, ...rabbitmqShort],
       }),
       project('kafka', ['brokers/kafka-rig', 'adapters/kafka'], {
         testTimeout: 180_000,
         groupOrder: 6,
         globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+        except: [...kafkaParts, ...kafkaShort],
       }),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
