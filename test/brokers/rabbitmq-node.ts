@@ -50,8 +50,8 @@ export class RabbitmqNode extends ContainerNode {
 
   /** Closes every connection and takes the listeners down, then up again; the process goes on. */
   async restartApp(): Promise<void> {
-    await this.ctl('stop_app')
-    await this.ctl('start_app')
+    // What 'stop_app' and 'start_app' do; each run of the command line tool costs seconds.
+    await this.ctl('eval', 'rabbit:stop(), rabbit:start().')
     await this.untilUp()
   }
 
