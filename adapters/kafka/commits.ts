@@ -30,6 +30,8 @@ const backoff = exponential({ initialMs: 50, maxMs: 2_000 })
 /** Whoever waits for everything that was settled by then. */
 interface Waiting {
   readonly marks: ReadonlyMap<PartitionSource, number>
+  /** The first commit that may end it. */
+  readonly notBefore: number
   readonly resolve: () => void
 }
 
@@ -47,6 +49,8 @@ export class Commits {
   #isRunning = false
   #isAgain = false
   #isClosed = false
+  /** Commits begun so far. */
+  #rounds = 0
   #failures = 0
   #failingSince: number | null = null
   /** What is done beyond the offset is told too; until the broker refuses it as too large. */
@@ -78,23 +82,16 @@ export class Commits {
     this.#look()
   }
 
-  /** Says with the next commit of these that handlers got no further. */
-  conclude(sources: Iterable<PartitionSource>): void {
-    for (const source of sources) {
-      this.#last.add(source)
-      this.#dirty.add(source)
-    }
-  }
-
   /** Resolves when the broker has every settle of these that was made before, or they are lost; waits for ever otherwise. */
   flush(sources: Iterable<PartitionSource>): Promise<void> {
+    return this.#settled([...sources], 0)
+  }
+
+  /** The same, and says with it that handlers got no further than they did. */
+  conclude(sources: Iterable<PartitionSource>): Promise<void> {
     const all = [...sources]
-    const marks = new Map(all.map((source) => [source, source.settled]))
-    for (const source of all) this.#dirty.add(source)
-    return new Promise((resolve) => {
-      this.#waiting.push({ marks, resolve })
-      this.#now()
-    })
+    for (const source of all) this.#last.add(source)
+    return this.#settled(all, this.#rounds + 1)
   }
 
   close(): void {
@@ -103,6 +100,16 @@ export class Commits {
     this.#timer = null
     this.#dirty.clear()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
+  }
+
+  #settled(sources: readonly PartitionSource[], notBefore: number): Promise<void> {
+    if (sources.length === 0) return Promise.resolve()
+    const marks = new Map(sources.map((source) => [source, source.settled]))
+    for (const source of sources) this.#dirty.add(source)
+    return new Promise((resolve) => {
+      this.#waiting.push({ marks, notBefore, resolve })
+      this.#now()
+    })
   }
 
   #arm(ms: number): void {
@@ -138,6 +145,7 @@ export class Commits {
   async #round(): Promise<void> {
     const member = this.#options.member()
     if (member === null) return
+    this.#rounds++
     const sources = [...this.#dirty]
     const pending = new Map<PartitionSource, Pending>()
     for (const source of sources) {
@@ -189,7 +197,9 @@ export class Commits {
 
   /** Who waits for nothing more goes on. */
   #look(): void {
-    this.#waiting = this.#waiting.filter(({ marks, resolve }) => {
+    this.#waiting = this.#waiting.filter(({ marks, notBefore, resolve }) => {
+      const isLost = [...marks.keys()].every(({ state }) => state === 'lost')
+      if (this.#rounds < notBefore && !isLost) return true
       for (const [source, mark] of marks) if (!source.hasTold(mark)) return true
       resolve()
       return false

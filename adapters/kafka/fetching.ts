@@ -120,7 +120,9 @@ export class Fetching {
     for (const reading of this.#readings.values()) {
       const node = this.#leaderOf(reading)
       if (node < 0) hasAll = false
-      else if (!this.#nodes.has(node)) void this.#read(node)
+      else if (!this.#nodes.has(node)) {
+        this.#read(node).catch((error: unknown) => this.#fail(error))
+      }
     }
     for (const wake of this.#nodes.values()) wake.ring()
     if (!hasAll) this.#look()
@@ -130,7 +132,7 @@ export class Fetching {
     return this.#options.link.leadersOf(topic)?.get(partition) ?? -1
   }
 
-  /** Reads from one node as long as it leads something of ours. Never rejects. */
+  /** Reads from one node as long as it leads something of ours. */
   async #read(node: number): Promise<void> {
     const { clock, random } = this.#options
     const wake = new Wake(clock)

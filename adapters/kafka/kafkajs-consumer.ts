@@ -131,6 +131,10 @@ export class GroupConsumer implements DriverConsumer {
       const text = `the assignment that these offsets belong to (epoch ${epoch}) is over`
       throw new HoldfastError('aborted', text)
     }
+    // It would wait behind the join, and end that when it is not answered in time.
+    if (this.#membership.isJoining) {
+      throw new HoldfastError('unavailable', 'the group is being divided anew')
+    }
     try {
       await this.#link.commit(member, offsets, deadline)
     } catch (error) {

@@ -2,6 +2,7 @@ import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
+import { brokerErrorOf } from './admin-errors.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
 import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
 import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
@@ -240,10 +241,10 @@ export class KafkajsGroupLink implements GroupLink {
     try {
       return await this.#within(deadline, what, () => work(node).finally(() => (isOver = true)))
     } catch (error) {
-      if (!isOver) {
-        cutNode(node, error)
-        this.#coordinator = null
-      }
+      if (!isOver) cutNode(node, error)
+      // Who did not answer may be gone, although somebody in its place takes connections.
+      const hasAnswered = isOver && brokerErrorOf(error) !== null
+      if (!hasAnswered && this.#coordinator === node) this.#coordinator = null
       throw error
     }
   }

@@ -74,6 +74,7 @@ export class Membership {
   #divided: readonly string[] = []
   #layout = ''
   #wantsJoin = false
+  #isJoining = false
   #isClosed = false
   #running: Promise<void> = Promise.resolve()
 
@@ -94,6 +95,11 @@ export class Membership {
     return { id: this.#memberId, generation: this.#generation }
   }
 
+  /** Waiting for everybody to come back: the coordinator answers nothing else meanwhile. */
+  get isJoining(): boolean {
+    return this.#isJoining
+  }
+
   /** What the coordinator said to another request of that epoch. */
   heard(error: unknown, epoch: number): void {
     const trouble = troubleOf(error)
@@ -107,7 +113,7 @@ export class Membership {
   async start(deadline: Deadline): Promise<void> {
     this.#heardAt = this.#options.clock.now()
     await this.#join(deadline)
-    this.#running = this.#run()
+    this.#running = this.#run().catch((error: unknown) => this.#fail(error))
   }
 
   /** Joins again for other topics. */
@@ -137,12 +143,16 @@ export class Membership {
       try {
         await this.#join(Number.POSITIVE_INFINITY)
       } catch (error) {
-        if (this.#isClosed) return
-        this.#lose()
-        return this.#options.listener.failed(groupError('joining the group', error))
+        return this.#fail(error)
       }
       if (this.#isClosed) return
     }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isClosed) return
+    this.#lose()
+    this.#options.listener.failed(groupError('joining the group', error))
   }
 
   /** Until the group is to be joined again. */
@@ -242,7 +252,9 @@ export class Membership {
     const topics = this.#topics
     const metadata = encodeClaim({ topics, generation: this.#generation, owned })
     const protocols = [OURS, THEIRS].map((name) => ({ name, metadata }))
-    const joined = await link.join(this.#memberId, protocols, deadline)
+    this.#isJoining = true
+    const joining = link.join(this.#memberId, protocols, deadline)
+    const joined = await joining.finally(() => (this.#isJoining = false))
     this.#memberId = joined.member.id
     this.#heardAt = clock.now()
     this.#lookAt = Number.POSITIVE_INFINITY

@@ -83,7 +83,8 @@ export class PartitionSource implements Holder {
   #savedEnd = 0
   #savedAt = 0
   #returned: KafkaDelivery[] = []
-  #held = 0
+  /** What is handed over and not settled. */
+  readonly #has = { messages: 0, bytes: 0 }
   #settled = 0
   #saved = 0
   #toldOf = 0
@@ -107,7 +108,7 @@ export class PartitionSource implements Holder {
 
   /** Deliveries handed over and not settled. */
   get held(): number {
-    return this.#held
+    return this.#has.messages
   }
 
   /** Settles so far. */
@@ -261,7 +262,7 @@ export class PartitionSource implements Holder {
       if (item.isHeld) this.#share.room.give(item.bytes)
       item = item.after as KafkaDelivery | null
     }
-    this.#held = 0
+    this.#has.messages = this.#has.bytes = 0
     this.#returned = []
     this.queue.clear()
     return unsaved
@@ -306,16 +307,14 @@ export class PartitionSource implements Holder {
   }
 
   #take(record: FetchedRecord, place: number, batch: KafkaDelivery[]): boolean {
-    if (!this.#share.room.take(valueBytesOf(record))) {
+    if (!this.#share.room.take(valueBytesOf(record), this.#has)) {
       this.wants = 'room'
       return false
     }
     this.queue.removeFirst()
     const delivery = this.#deliveryOf(record, place)
-    if (this.#tracker.take(delivery, place)) {
-      this.#held++
-      batch.push(delivery)
-    } else this.#share.room.give(delivery.bytes)
+    if (this.#tracker.take(delivery, place)) this.#hand(delivery, batch)
+    else this.#share.room.give(delivery.bytes)
     return true
   }
 
@@ -337,7 +336,7 @@ export class PartitionSource implements Holder {
     let count = 0
     while (count < returned.length && batch.length < most) {
       const before = returned[count] as KafkaDelivery
-      if (!this.#share.room.take(before.bytes)) {
+      if (!this.#share.room.take(before.bytes, this.#has)) {
         this.wants = 'room'
         break
       }
@@ -345,15 +344,21 @@ export class PartitionSource implements Holder {
       const delivery = new KafkaDelivery(envelope, this, before.attempt, 'yes')
       delivery.isDetached = before.isDetached
       this.#tracker.replace(before, delivery)
-      this.#held++
-      batch.push(delivery)
+      this.#hand(delivery, batch)
       count++
     }
     this.#returned = returned.slice(count)
   }
 
+  #hand(delivery: KafkaDelivery, batch: KafkaDelivery[]): void {
+    this.#has.messages++
+    this.#has.bytes += delivery.bytes
+    batch.push(delivery)
+  }
+
   #giveRoom({ bytes }: KafkaDelivery): void {
-    this.#held--
+    this.#has.messages--
+    this.#has.bytes -= bytes
     this.#share.room.give(bytes)
   }
 

@@ -150,9 +150,7 @@ export class Partitions {
 
   /** Commits that handlers got no further than they did. Never rejects. */
   async conclude(deadline: Deadline): Promise<void> {
-    const sources = [...this.#sources.values()]
-    this.#commits.conclude(sources)
-    const work = (): Promise<void> => this.#commits.flush(sources)
+    const work = (): Promise<void> => this.#commits.conclude(this.#sources.values())
     const { clock } = this.#options.context
     await withDeadline(clock, deadline, work, 'the last commit').catch(() => undefined)
   }
@@ -317,8 +315,7 @@ export class Partitions {
     const finishBy = deadline - (deadline - clock.now()) * COMMIT_PART
     const finish = (): Promise<void> => sink.revoking(sources, finishBy)
     await withDeadline(clock, finishBy, finish, 'finishing').catch(() => undefined)
-    this.#commits.conclude(sources)
-    const commit = (): Promise<void> => this.#commits.flush(sources)
+    const commit = (): Promise<void> => this.#commits.conclude(sources)
     await withDeadline(clock, deadline, commit, 'the last commit').catch(() => undefined)
     this.#lose(sources.filter((source) => this.#sources.get(source.name) === source))
   }

@@ -182,20 +182,23 @@ export class KafkaReceiver implements Receiver {
     this.#isFeeding = false
     if (this.#state !== 'open' || this.#isPaused) return
     const { sink, context } = this.#options
+    const crowded: PartitionSource[] = []
     let left = IN_A_TURN
     // What is added while it runs is reached by the same loop.
     for (const source of this.#ready) {
+      if (left <= 0) break
       this.#ready.delete(source)
       const batch = source.next(AT_A_TIME)
       if (batch.length > 0) sink.deliver(source, batch)
       left -= batch.length
-      if (source.wants !== 'nothing') this.#ready.add(source)
-      if (source.wants === 'room') return
-      if (left <= 0) {
-        this.#isFeeding = true
-        return context.clock.defer(() => this.#feed())
-      }
+      if (source.wants === 'more') this.#ready.add(source)
+      else if (source.wants === 'room') crowded.push(source)
     }
+    const hasMore = this.#ready.size > 0
+    for (const source of crowded) this.#ready.add(source)
+    if (!hasMore) return
+    this.#isFeeding = true
+    context.clock.defer(() => this.#feed())
   }
 
   #worst(): readonly [Health, string | null] {

@@ -1,6 +1,20 @@
 import type { Subscription } from '../../src/contract/broker.ts'
 
-/** The bound on deliveries handed over and not settled, of one receiver over all its partitions. */
+/** What one partition has of the room. */
+export interface Share {
+  readonly messages: number
+  readonly bytes: number
+}
+
+/** A partition may have so many times of what is free: one alone gets most, and nobody gets all. */
+const TIMES = 4
+/** A room that small is given to whoever wants it. */
+const SMALL = 64
+
+/**
+ * The bound on deliveries handed over and not settled, of one receiver over all its partitions. One that
+ * is slow leaves room to the others.
+ */
 export class Room {
   readonly #max: Subscription['maxHeld']
   readonly #onFree: () => void
@@ -15,15 +29,15 @@ export class Room {
   }
 
   /** Takes a message's share; one into an empty room may be of any size, it could never come else. */
-  take(bytes: number): boolean {
+  take(bytes: number, has: Share): boolean {
     const fits = this.#messages === 0 || this.#bytes + bytes <= this.#max.bytes
-    if (!fits || this.#messages >= this.#max.messages) {
-      this.#wanted = true
-      return false
+    if (fits && this.#messages < this.#max.messages && this.#isFair(has)) {
+      this.#messages++
+      this.#bytes += bytes
+      return true
     }
-    this.#messages++
-    this.#bytes += bytes
-    return true
+    this.#wanted = true
+    return false
   }
 
   give(bytes: number): void {
@@ -32,5 +46,11 @@ export class Room {
     if (!this.#wanted) return
     this.#wanted = false
     this.#onFree()
+  }
+
+  #isFair({ messages, bytes }: Share): boolean {
+    if (messages === 0 || this.#max.messages < SMALL) return true
+    const isFew = messages < TIMES * (this.#max.messages - this.#messages)
+    return isFew && bytes < TIMES * (this.#max.bytes - this.#bytes)
   }
 }

@@ -35,9 +35,11 @@ export interface TopicReaderOptions {
   readonly ended: (error: HoldfastError) => void
 }
 
+/** A rebalance is noticed that late at most. */
+const HEARTBEAT_MS = 1_000
 /** Longest wait of a fetch that finds nothing. */
 const WAIT_MS = 500
-const MOST_BYTES = 10 * 1024 * 1024
+const MOST_BYTES = 5 * 1024 * 1024
 const MOST_BYTES_PER_PARTITION = 1024 * 1024
 /** How often new retry topics are looked for. */
 const LOOK_MS = 60_000
@@ -262,7 +264,7 @@ export class TopicReader {
       topics: [this.#names.topic, ...this.#levels.keys()],
       sessionTimeoutMs,
       rebalanceTimeoutMs,
-      heartbeatIntervalMs: Math.min(3_000, Math.floor(sessionTimeoutMs / 6)),
+      heartbeatIntervalMs: Math.min(HEARTBEAT_MS, Math.floor(sessionTimeoutMs / 6)),
       maxWaitMs: WAIT_MS,
       maxBytes: MOST_BYTES,
       maxBytesPerPartition: MOST_BYTES_PER_PARTITION,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import type { Broker } from '../../src/contract/broker.ts'
+import type { HoldfastEvent } from '../../src/contract/events.ts'
 import { OutcomeUnknownError, PublishRefusedError } from '../../src/contract/errors.ts'
 import { ReliableConsumer } from '../../src/consume/consumer.ts'
 import { topic, type Topic } from '../../src/contract/topic.ts'
@@ -85,6 +86,7 @@ export class Traffic {
       topics,
       deadlineMs: DEADLINE_MS,
       logging: 'silent',
+      on: (event) => overhear('publisher', event),
     })
     this.#consumer = new ReliableConsumer({
       broker: ground.broker(),
@@ -92,8 +94,9 @@ export class Traffic {
       group: GROUP,
       topics,
       logging: 'silent',
-      on: ({ type }) => {
-        if (type === 'source.lost') this.#history.write('source_lost', 'ok', { group: GROUP })
+      on: (event) => {
+        overhear('consumer', event)
+        if (event.type === 'source.lost') this.#history.write('source_lost', 'ok', { group: GROUP })
       },
       handler: (item, { id, attempt, redelivered }) => {
         const delivery = String(this.#deliveries++)
@@ -196,6 +199,15 @@ export class Traffic {
       this.#history.write('publish', isRefused ? 'fail' : 'info', end)
     }
   }
+}
+
+/** With `HOLDFAST_EVENTS=true` it can be read what the library said, and when, beside its everyday work. */
+function overhear(who: string, event: HoldfastEvent): void {
+  if (process.env['HOLDFAST_EVENTS'] !== 'true' || /^message|confirmed$/.test(event.type)) return
+  const told = JSON.stringify(event, (_, value: unknown) =>
+    value instanceof Error ? value.message : value,
+  )
+  console.log(`${Math.round(performance.now())} ${who} ${told}`)
 }
 
 function hashOf(item: Item): string {

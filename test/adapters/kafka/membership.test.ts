@@ -324,6 +324,20 @@ describe('a membership', () => {
     expect(stage.link.count('sync')).toBe(3)
   })
 
+  it('says when it waits for all to come back, since nothing else is answered then', async () => {
+    const stage = await new Stage().started()
+    expect(stage.membership.isJoining).toBe(false)
+    stage.link.beats = [fails(rebalancing)]
+    let end = (_: Error): void => undefined
+    stage.link.joins = [() => new Promise((_, reject) => (end = reject))]
+    await stage.clock.advance(1_000)
+    expect(stage.membership.isJoining).toBe(true)
+    end(away())
+    await stage.clock.advance(1_000)
+    expect(stage.membership.isJoining).toBe(false)
+    expect(stage.last).toBe('assigned 2: orders/0 orders/1')
+  })
+
   it('does not take the coordinator by storm when nothing but joining again is left', async () => {
     const stage = await new Stage().started()
     stage.link.beats = [fails(unknownMember)]

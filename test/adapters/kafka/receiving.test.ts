@@ -102,6 +102,27 @@ describe('what is handed over', () => {
     await stage.close()
   })
 
+  it('leaves room to others when one partition is slow', async () => {
+    const stage = new ReceivingStage()
+    const parts = [0, 1, 2].map((n) => part(n))
+    stage.driver.append('orders/0', numbers(5_000))
+    await stage.receive({
+      parts,
+      maxHeld: { messages: 1_000 },
+      // The first partition is never through with anything.
+      onReceived: (received, by) => {
+        if (received.delivery.source.name !== 'orders/0') by.ack(received)
+      },
+    })
+    expect(stage.listener.held.size).toBe(800)
+    stage.driver.append('orders/1', numbers(5_000))
+    stage.driver.append('orders/2', numbers(5_000))
+    await stage.clock.settle()
+    expect(stage.listener.received.length).toBeGreaterThanOrEqual(10_800)
+    expect(stage.listener.held.size).toBeLessThanOrEqual(1_000)
+    await stage.close()
+  })
+
   it('stops at pause, also what is read meanwhile, and goes on at resume', async () => {
     const stage = await new ReceivingStage().receive()
     stage.receiver.pause()
@@ -549,6 +570,17 @@ describe('what is given back', () => {
     await stage.close()
   })
 
+  it('is known to the next owner to be all that was ever handed out', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(3))
+    await stage.receive({ ...ackAtOnce })
+    await stage.clock.run(stage.receiver.flush(stage.clock.now() + 1_000))
+    await stage.close()
+    stage.driver.append('orders/0', ['new'])
+    const next = await takeOver(stage)
+    expect(next.listener.received.map(({ redelivered }) => redelivered)).toEqual(['no'])
+  })
+
   it('comes to the next owner after close', async () => {
     const stage = new ReceivingStage()
     stage.driver.append('orders/0', numbers(4))
@@ -790,6 +822,18 @@ describe('ending', () => {
     stage.of('1').delivery.ack()
     await stage.clock.advance(5_000)
     expect(stage.committed()).toBe(1n)
+  })
+
+  it('ends at once while the group lets nobody in', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.joins = Array.from({ length: 1_000 }, () => () => {
+      return new HoldfastError('connection-lost', 'away')
+    })
+    await stage.receive()
+    const before = stage.clock.now()
+    await stage.close()
+    expect(stage.clock.now() - before).toBeLessThan(100)
+    expect(stage.clock.timers).toBe(0)
   })
 
   it('ends by the deadline although nothing can be committed', async () => {
