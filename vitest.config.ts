@@ -48,6 +48,10 @@ const unitFolders = [
   'brokers/proxy',
 ]
 
+/** @platformatic/kafka needs a later Node than the rest: `scripts/test-platformatic.mjs` brings one. */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const hasPlatformatic = major > 22 || (major === 22 && minor >= 22)
+
 const config: ViteUserConfig = defineConfig({
   resolve: {
     // Tests import the package by its own name, as users do, and still run the sources.
@@ -80,6 +84,15 @@ const config: ViteUserConfig = defineConfig({
         groupOrder: 6,
         globalSetup: ['test/brokers/shared-kafka-setup.ts'],
       }),
+      ...(hasPlatformatic
+        ? [
+            project('platformatic', ['adapters/platformatic'], {
+              testTimeout: 180_000,
+              groupOrder: 7,
+              globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+            }),
+          ]
+        : []),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },

@@ -16,12 +16,13 @@ import { groupError } from './group-errors.ts'
 import type { GroupLink } from './group-link.ts'
 import { KafkajsGroupLink } from './kafkajs-group-link.ts'
 import { Membership } from './membership.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import type { Decompress } from './record-batch.ts'
 
 /** What a consumer needs beside its group. */
 export interface KafkajsConsumerOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
   readonly emit: Emit

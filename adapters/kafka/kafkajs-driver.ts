@@ -14,6 +14,7 @@ import { KafkajsAdmin } from './kafkajs-admin.ts'
 import { kafkajsClient } from './kafkajs-client.ts'
 import { joinByKafkajs } from './kafkajs-consumer.ts'
 import { KafkajsProducer } from './kafkajs-producer.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient, Resolved } from './options.ts'
 import type { Decompress } from './record-batch.ts'
 
@@ -39,16 +40,32 @@ export async function kafkajsDriver(
   context: BrokerContext,
 ): Promise<KafkaDriver> {
   const client = await kafkajsClient(options, context.random)
-  const codecs = new Codecs()
-  const codec = await codecs.writing(options.compression)
-  return new KafkajsDriver(client, codecs, codec, options, context)
+  return driverOn({ name: 'kafkajs', caps: CAPS, client }, options, context)
 }
 
-class KafkajsDriver implements KafkaDriver {
-  readonly name = 'kafkajs'
-  readonly caps = CAPS
+/** A client library, and what is kept through it. */
+export interface DriverClient {
+  readonly name: string
+  readonly caps: DriverCaps
+  readonly client: KafkajsClient | Clusters
+}
+
+/** A driver of which only the connections are the client's. Rejects like `kafkajsDriver`. */
+export async function driverOn(
+  from: DriverClient,
+  options: Resolved,
+  context: BrokerContext,
+): Promise<KafkaDriver> {
+  const codecs = new Codecs()
+  const codec = await codecs.writing(options.compression)
+  return new ClientDriver(from, codecs, codec, options, context)
+}
+
+class ClientDriver implements KafkaDriver {
+  readonly name: string
+  readonly caps: DriverCaps
   readonly admin: KafkajsAdmin
-  readonly #client: KafkajsClient
+  readonly #client: KafkajsClient | Clusters
   readonly #codecs: Codecs
   readonly #codec: BatchCodec | null
   readonly #decompress: Decompress
@@ -59,12 +76,14 @@ class KafkajsDriver implements KafkaDriver {
   #closing: Promise<void> | null = null
 
   constructor(
-    client: KafkajsClient,
+    { name, caps, client }: DriverClient,
     codecs: Codecs,
     codec: BatchCodec | null,
     options: Resolved,
     context: BrokerContext,
   ) {
+    this.name = name
+    this.caps = caps
     this.#client = client
     this.#codecs = codecs
     this.#codec = codec

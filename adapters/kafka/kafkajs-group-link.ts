@@ -6,7 +6,13 @@ import { brokerErrorOf } from './admin-errors.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
 import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
 import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
-import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import {
+  clusterOf,
+  type Cluster,
+  type Clusters,
+  type Metadata,
+  type Node,
+} from './kafkajs-cluster.ts'
 import { fetchFrom } from './kafkajs-fetch.ts'
 import { coordinatorOf } from './kafkajs-lookup.ts'
 import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
@@ -14,7 +20,7 @@ import type { KafkajsClient } from './options.ts'
 
 /** What a link needs. */
 export interface KafkajsGroupLinkOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly groupId: string
   readonly topics: readonly string[]

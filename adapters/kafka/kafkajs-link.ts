@@ -1,7 +1,13 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import {
+  clusterOf,
+  type Cluster,
+  type Clusters,
+  type Metadata,
+  type Node,
+} from './kafkajs-cluster.ts'
 import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
 import {
@@ -48,7 +54,7 @@ export class KafkajsLink {
   readonly #clock: Clock
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
 
-  constructor(client: KafkajsClient, clock: Clock) {
+  constructor(client: KafkajsClient | Clusters, clock: Clock) {
     this.#cluster = clusterOf(client) as ProducingCluster
     this.#clock = clock
   }

@@ -6,6 +6,7 @@ import { brokerErrorOf } from './admin-errors.ts'
 import type { DriverProducer, Part, PartResult, Told, TopicPartition } from './driver.ts'
 import { noSuchTopic, notKnown, notWritten, refusedBy, notARecord, verdictOf } from './errors.ts'
 import { KafkajsLink, type NoLeader, type ProducerIdentity } from './kafkajs-link.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import {
   beginPartition,
@@ -20,7 +21,7 @@ import { Sequences } from './sequences.ts'
 
 /** What a producer needs. */
 export interface KafkajsProducerOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
   readonly connectTimeoutMs: number
