@@ -19,8 +19,9 @@ export function capabilitiesOf(
   { maxBodyBytes }: Pick<Resolved, 'maxBodyBytes'>,
   layoutOf: (topic: string) => TopicLayout | null,
 ): Capabilities {
-  const { producer, consumer } = caps
-  const isFenced = producer.txn === 'fenced' && consumer.txn === 'fenced'
+  const { consumer } = caps
+  // What it publishes in a transaction goes over the consumer's own connections.
+  const isFenced = consumer.txn === 'fenced'
   const limitOf = (topic: string): number => {
     const { maxMessageBytes } = layoutOf(topic) ?? { maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES }
     const fitting = Math.max(1, maxMessageBytes - OVERHEAD_BYTES)

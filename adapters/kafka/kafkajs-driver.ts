@@ -1,5 +1,6 @@
 import type { BrokerContext, Deadline } from '../../src/contract/broker.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
+import { UuidSource } from '../../src/contract/uuid.ts'
 import type { BatchCodec } from './batch-writer.ts'
 import { Codecs } from './codecs.ts'
 import type {
@@ -17,6 +18,7 @@ import { KafkajsProducer } from './kafkajs-producer.ts'
 import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient, Resolved } from './options.ts'
 import type { Decompress } from './record-batch.ts'
+import { Transactors } from './transactor.ts'
 
 /** What kafkajs can keep, with what is done around it here. */
 const CAPS: DriverCaps = Object.freeze({
@@ -123,7 +125,9 @@ class ClientDriver implements KafkaDriver {
     if (this.#closing !== null) throw new ClosedError('broker')
     const { requestTimeoutMs } = this.#options
     const decompress = this.#decompress
-    const own = { ...this.#context, client: this.#client, decompress, requestTimeoutMs }
+    const client = this.#client
+    const transactors = this.#transactors(spec.groupId)
+    const own = { ...this.#context, client, decompress, requestTimeoutMs, transactors }
     const consumer = await joinByKafkajs(own, spec, callbacks, deadline, signal)
     const close = consumer.close.bind(consumer)
     consumer.close = (until) => close(until).finally(() => this.#consumers.delete(consumer))
@@ -133,6 +137,18 @@ class ClientDriver implements KafkaDriver {
       throw new ClosedError('broker')
     }
     return consumer
+  }
+
+  #transactors(groupId: string): Transactors | null {
+    if (this.caps.txn !== 'fenced') return null
+    const { connectTimeoutMs, requestTimeoutMs } = this.#options
+    const { clock, random } = this.#context
+    // Nobody else's, and allowed together with the group, by its beginning.
+    const idPrefix = `${groupId}.${new UuidSource(clock, random).next()}`
+    const [client, codec] = [this.#client, this.#codec]
+    return new Transactors({
+      ...{ client, codec, clock, random, connectTimeoutMs, requestTimeoutMs, idPrefix },
+    })
   }
 
   close(deadline: Deadline): Promise<void> {

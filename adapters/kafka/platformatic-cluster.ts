@@ -68,7 +68,7 @@ class PlatformaticCluster implements Cluster {
     this.#isOver = true
     const { brokers, seedBroker } = this.brokerPool
     const nodes = [seedBroker, ...Object.values(brokers)]
-    await Promise.all(nodes.map((node) => node?.close()))
+    await Promise.all(nodes.map(async (node) => node?.close()))
   }
 
   async refreshMetadata(): Promise<void> {

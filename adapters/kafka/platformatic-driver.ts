@@ -12,7 +12,7 @@ import type { SaslOptions } from './security.ts'
 /** What can be kept on its connections. */
 const CAPS: DriverCaps = Object.freeze({
   idempotent: true,
-  txn: 'none',
+  txn: 'fenced',
   commitMetadata: true,
   partitionPause: true,
   staticMembership: false,

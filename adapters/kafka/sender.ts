@@ -21,6 +21,7 @@ import type { Resolved } from './options.ts'
 import {
   bodyTooLarge,
   NOT_CONFIRMED,
+  NOT_WRITTEN,
   notSent,
   PREDECESSOR,
   recordTooLarge,
@@ -82,9 +83,11 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
 
   send(batch: readonly Envelope[], deadline: Deadline, report: Report): void {
     if (batch.length === 0) return
-    if (this.#state !== 'open') {
-      const outcome = notSent('the sender is closed')
-      this.#options.context.clock.defer(() => report(0, batch.length, outcome))
+    const { clock } = this.#options.context
+    const isOver = deadline <= clock.now()
+    if (isOver || this.#state !== 'open') {
+      const outcome = isOver ? NOT_WRITTEN : notSent('the sender is closed')
+      clock.defer(() => report(0, batch.length, outcome))
       return
     }
     const call = new Call(batch, deadline, report, this)
