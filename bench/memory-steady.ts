@@ -15,7 +15,7 @@ import { makeOrders, type Order } from './payload.ts'
 import { TOPIC, topics as onRabbitmq } from './rabbitmq-place.ts'
 import { rssMiB, type RssSample, slopePer100000 } from './rss.ts'
 import { type CountSignal, signal } from './signal.ts'
-import { openShop } from './sqlite-end-to-end.ts'
+import { openShop } from './sqlite-shop.ts'
 import { withWorkers } from './workers.ts'
 
 const SAMPLES = 100

@@ -15,6 +15,7 @@ import {
   perSecond,
 } from './measure.ts'
 import { makeOrders, type Order } from './payload.ts'
+import { besideRelay } from './sqlite-beside-relay.ts'
 import { endToEnd } from './sqlite-end-to-end.ts'
 import type { Suite } from './suite.ts'
 
@@ -44,7 +45,8 @@ export const sqlite: Suite = {
       ],
       { rounds, warmUps, progress: (text) => progress(`end to end, ${text}`) },
     )
-    return [...figuresOf(batched), ...figuresOf(endToEnds)]
+    const latencies = await besideRelay({ rounds, file, progress })
+    return [...figuresOf(batched), ...figuresOf(endToEnds), ...latencies]
   },
 }
 

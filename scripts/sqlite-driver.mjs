@@ -23,6 +23,7 @@ import { createRequire, isBuiltin } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { installCommand, installPackages, mayInstall } from './debian-packages.mjs'
 import { cacheFolder, nodeFolder, nodePackage } from './node-package.mjs'
 
 const require = createRequire(import.meta.url)
@@ -77,24 +78,10 @@ function missingTools() {
   return ['python3', 'make', 'g++'].filter((command) => !has(command))
 }
 
-const installCommand = (tools) => `apt-get install --yes --no-install-recommends ${tools.join(' ')}`
-
 function refuseWithoutInstaller(tools) {
-  if (tools.length === 0 || (process.getuid?.() === 0 && has('apt-get'))) return
+  if (tools.length === 0 || mayInstall()) return
   const remedy = `as root, run '${installCommand(tools)}', or use Node 22.13 or later`
   throw new Error(`better-sqlite3 must be compiled, which needs ${tools.join(', ')}: ${remedy}`)
-}
-
-function installTools(tools) {
-  const command = installCommand(tools)
-  const options = {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    timeout: 600_000,
-  }
-  spawnSync('apt-get', ['update'], options)
-  const [name, ...args] = command.split(' ')
-  if (spawnSync(name, args, options).status !== 0) throw new Error(`'${command}' failed`)
 }
 
 /** Headers of another ABI would compile, and crash later. */
@@ -115,17 +102,16 @@ function headersFolder() {
   return folder
 }
 
-function plan(tools) {
-  const install = tools.length > 0 ? `: installing ${tools.join(', ')} with apt-get` : ''
+function plan() {
   const reason = `Node ${process.versions.node} has no node:sqlite`
-  return `${reason}; compiling better-sqlite3, about two minutes; needs python3, make and g++${install}`
+  return `${reason}; compiling better-sqlite3, about two minutes; needs python3, make and g++`
 }
 
 function compile(library, destination) {
   const tools = missingTools()
   refuseWithoutInstaller(tools)
-  say(plan(tools))
-  if (tools.length > 0) installTools(tools)
+  say(plan())
+  if (tools.length > 0) installPackages(tools, say)
   const headers = headersFolder()
   // In a copy: runs for another Node must not meet in the same build folder.
   const scratch = mkdtempSync(join(tmpdir(), 'holdfast-sqlite-'))

@@ -3,17 +3,21 @@
  *
  * They begin with another file each time, so that runs that are too short for all of them see all of
  * them in turn: `--seed N`, which is printed, begins with the same one again. `--only PART` runs those
- * whose names contain it, `--except PART` leaves them out.
+ * whose names contain it, `--except PART` leaves them out and may be said more than once.
  *
  * The budget bounds what is started: a file that has begun is given ten minutes to end, then it is
  * stopped and counts as failed. What was not started is named, and is neither passed nor failed.
  * `--report FOLDER` writes one report of vitest per file there.
+ *
+ * One of them looks at system calls with strace, which is installed here where that is allowed.
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+
+import { installCommand, installPackages, mayInstall } from './debian-packages.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const graceMs = 600_000
@@ -24,7 +28,7 @@ function options() {
       for: { type: 'string', default: '35m' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 1_000_000)) },
       only: { type: 'string', default: '' },
-      except: { type: 'string' },
+      except: { type: 'string', multiple: true, default: [] },
       report: { type: 'string' },
     },
   })
@@ -77,7 +81,7 @@ function run(file, report, giveUpAt) {
     detached: true,
   })
   // A group of its own, so that processes the test has started end with it.
-  const kill = (signal) => process.kill(-child.pid, signal)
+  const kill = (signal) => child.pid !== undefined && process.kill(-child.pid, signal)
   const interrupt = () => {
     kill('SIGKILL')
     process.exit(143)
@@ -93,6 +97,19 @@ function run(file, report, giveUpAt) {
   })
 }
 
+/** Without it that test fails, since it could not look; the others do not need it. */
+function ensureStrace(files) {
+  if (!files.some((file) => file.includes('fsync-order'))) return
+  if (spawnSync('strace', ['-V'], { stdio: 'ignore' }).status === 0) return
+  const say = (text) => console.error(`fault tests: ${text}`)
+  try {
+    if (mayInstall()) installPackages(['strace'], say)
+    else say(`strace is missing: as root on Debian, run '${installCommand(['strace'])}'`)
+  } catch (error) {
+    say(error.message)
+  }
+}
+
 function reportFile(folder, file) {
   if (folder === undefined) return undefined
   mkdirSync(folder, { recursive: true })
@@ -102,10 +119,13 @@ function reportFile(folder, file) {
 async function main() {
   const { budgetMs, seed, only, except, reports } = options()
   const files = rotated(
-    faultTests().filter((file) => file.includes(only) && !(except && file.includes(except))),
+    faultTests().filter(
+      (file) => file.includes(only) && !except.some((part) => file.includes(part)),
+    ),
     seed,
   )
   console.log(`fault tests of seed ${seed}: node scripts/test-faults.mjs --seed ${seed}`)
+  ensureStrace(files)
   const end = Date.now() + budgetMs
   const results = new Map(files.map((file) => [file, 'left out: the time was used up']))
   for (const file of files) {

@@ -43,7 +43,7 @@ function checked(option: string, text: string): string {
 }
 
 /** An address as it may be logged and shown. */
-export function addressText(address: string): string {
+function addressText(address: string): string {
   return address.replace(/^([a-z+]+:\/\/)?.*@/is, '$1')
 }
 

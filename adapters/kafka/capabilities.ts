@@ -4,9 +4,9 @@ import type { Resolved } from './options.ts'
 import { DEFAULT_MAX_MESSAGE_BYTES, type TopicLayout } from './topics.ts'
 
 /** Deliveries that one receiver holds at most. */
-export const MOST_HELD = 10_000
+const MOST_HELD = 10_000
 /** Places that are not done which certainly fit beside a committed offset. */
-export const MOST_HOLES = 1_400
+const MOST_HOLES = 1_400
 
 /** Kafka sets no limit; a group that stands still for longer is looked after by somebody. */
 const LONGEST_HOLD_MS = 24 * 3_600_000

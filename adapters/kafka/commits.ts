@@ -30,7 +30,7 @@ const backoff = exponential({ initialMs: 50, maxMs: 2_000 })
 /** Whoever waits for everything that was settled by then. */
 interface Waiting {
   readonly marks: ReadonlyMap<PartitionSource, number>
-  /** The first commit that may end it. */
+  /** A commit that began earlier does not end it. */
   readonly notBefore: number
   readonly resolve: () => void
 }
@@ -52,8 +52,9 @@ export class Commits {
   #current: Promise<void> = Promise.resolve()
   #isAgain = false
   #isClosed = false
-  /** Commits begun so far. */
-  #rounds = 0
+  /** Commits begun so far, and the last of them that the broker has. */
+  #begun = 0
+  #made = 0
   #failures = 0
   #failingSince: number | null = null
   /** What is done beyond the offset is told too; until the broker refuses it as too large. */
@@ -92,9 +93,9 @@ export class Commits {
 
   /** The same, and says with it that handlers got no further than they did. */
   conclude(sources: Iterable<PartitionSource>): Promise<void> {
-    const all = [...sources]
-    for (const source of all) this.#last.add(source)
-    return this.#settled(all, this.#rounds + 1)
+    const own = [...sources].filter(({ state }) => state !== 'lost')
+    for (const source of own) this.#last.add(source)
+    return this.#settled(own, this.#begun + 1)
   }
 
   /**
@@ -164,7 +165,7 @@ export class Commits {
   async #round(): Promise<void> {
     const member = this.#options.member()
     if (member === null) return
-    this.#rounds++
+    const number = ++this.#begun
     const sources = [...this.#dirty]
     const pending = new Map<PartitionSource, Pending>()
     for (const source of sources) {
@@ -174,6 +175,7 @@ export class Commits {
       if (one !== null) pending.set(source, one)
     }
     if (pending.size > 0 && !(await this.#commit(member, pending))) return
+    this.#made = number
     this.#look()
   }
 
@@ -219,7 +221,7 @@ export class Commits {
   #look(): void {
     this.#waiting = this.#waiting.filter(({ marks, notBefore, resolve }) => {
       const isLost = [...marks.keys()].every(({ state }) => state === 'lost')
-      if (this.#rounds < notBefore && !isLost) return true
+      if (this.#made < notBefore && !isLost) return true
       for (const [source, mark] of marks) if (!source.hasTold(mark)) return true
       resolve()
       return false

@@ -145,10 +145,7 @@ export class GroupConsumer implements DriverConsumer {
       const text = `the assignment that these offsets belong to (epoch ${epoch}) is over`
       throw new HoldfastError('aborted', text)
     }
-    // It would wait behind the join, and end that when it is not answered in time.
-    if (this.#membership.isJoining) {
-      throw new HoldfastError('unavailable', 'the group is being divided anew')
-    }
+    this.#checkNotJoining()
     try {
       await this.#link.commit(member, offsets, deadline)
     } catch (error) {
@@ -161,6 +158,7 @@ export class GroupConsumer implements DriverConsumer {
     parts: readonly TopicPartition[],
     deadline: Deadline,
   ): Promise<readonly CommittedOffset[]> {
+    this.#checkNotJoining()
     try {
       return await this.#link.committed(parts, deadline)
     } catch (error) {
@@ -201,6 +199,12 @@ export class GroupConsumer implements DriverConsumer {
   close(deadline: Deadline): Promise<void> {
     this.#closing ??= this.#close(deadline)
     return this.#closing
+  }
+
+  /** A request would wait behind the join, and end that when it is not answered in time. */
+  #checkNotJoining(): void {
+    if (!this.#membership.isJoining) return
+    throw new HoldfastError('unavailable', 'the group is being divided anew')
   }
 
   async #close(deadline: Deadline): Promise<void> {

@@ -12,7 +12,7 @@ export interface LaneOwner {
   /** A new producer. */
   produce(): DriverProducer
   /** Whether it may be written now; what it says no to it ends itself. */
-  mayGo(item: Outgoing, maxBatchBytes: number): boolean
+  mayGo(item: Outgoing, now: number, maxBatchBytes: number): boolean
   /** A part has its end, and its queue is free again. */
   answered(queue: PartitionQueue, items: readonly Outgoing[], result: PartResult): void
   /** An answer has been waited for for long, and these queues wait behind it. */
@@ -106,12 +106,13 @@ export class LeaderLane {
   }
 
   #fill(flight: Flight): void {
-    const { owner } = this.#options
+    const { owner, clock } = this.#options
+    const now = clock.now()
     let bytes = 0
     for (const queue of this.#ready) {
       const maxBatchBytes = queue.route.layout?.maxMessageBytes ?? MOST_PART_BYTES
       const room = Math.min(MOST_PART_BYTES, maxBatchBytes) - BATCH_OVERHEAD
-      const items = queue.take(room, (item) => owner.mayGo(item, maxBatchBytes))
+      const items = queue.take(room, (item) => owner.mayGo(item, now, maxBatchBytes))
       if (queue.size === 0 || items.length > 0) this.#ready.delete(queue)
       if (items.length === 0) continue
       queue.state = 'unresolved'

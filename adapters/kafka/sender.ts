@@ -83,11 +83,9 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
 
   send(batch: readonly Envelope[], deadline: Deadline, report: Report): void {
     if (batch.length === 0) return
-    const { clock } = this.#options.context
-    const isOver = deadline <= clock.now()
-    if (isOver || this.#state !== 'open') {
-      const outcome = isOver ? NOT_WRITTEN : notSent('the sender is closed')
-      clock.defer(() => report(0, batch.length, outcome))
+    if (this.#state !== 'open') {
+      const outcome = notSent('the sender is closed')
+      this.#options.context.clock.defer(() => report(0, batch.length, outcome))
       return
     }
     const call = new Call(batch, deadline, report, this)
@@ -118,9 +116,11 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     return driver.producer(`${purpose} ${++this.#producers}`)
   }
 
-  mayGo(item: Outgoing, maxBatchBytes: number): boolean {
+  mayGo(item: Outgoing, now: number, maxBatchBytes: number): boolean {
     const { call, index } = item
     if (!call.isOpen(index)) return false
+    // Its timer is late: who is told that it was written does not know any more.
+    if (call.dueAt <= now) return this.#hold(item, NOT_WRITTEN)
     if (call.isBehindFailed(index)) return this.#hold(item, PREDECESSOR)
     item.prepare()
     if (item.fits(maxBatchBytes)) return true

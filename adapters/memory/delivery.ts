@@ -117,8 +117,9 @@ export class MemoryDelivery implements Delivery {
 
 /** What `retryDelay: 'native'` adds. */
 export class RetryableDelivery extends MemoryDelivery {
-  retry(delayMs: number): void {
+  retry(delayMs: number): true {
     if (this.settle()) this.source.retried(this, delayMs)
+    return true
   }
 }
 

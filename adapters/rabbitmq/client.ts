@@ -63,48 +63,8 @@ export function partsOf(model: ChannelModel): ConnectionParts {
   }
 }
 
-/** What is written: fields of `basic.publish`, properties and body; see `Outgoing`. */
-export interface Writable {
-  readonly exchange: string
-  readonly routingKey: string
-  readonly mandatory: true
-  readonly content: Buffer
-  readonly options: object
-}
-
-/** Writes one message. Throws when nothing was written, and only then. */
-export type Write = (message: Writable) => void
-
-/** The private parts of a confirm channel, as far as this version of amqplib has them. */
-interface ConfirmParts {
-  readonly unconfirmed?: unknown
-  readonly sendMessage?: unknown
-}
-
-/**
- * Takes amqplib's own book of unconfirmed messages out of a confirm channel: it leaks (its window is
- * never trimmed after mixed acks) and one throwing callback loses the others. Whoever calls this keeps
- * the book itself, by the `ack` and `nack` events. Without the known insides the channel publishes as
- * it is: then amqplib keeps its book too, which costs memory and time and nothing else.
- */
-export function bareConfirms(channel: ConfirmChannel): Write {
-  const { unconfirmed, sendMessage } = channel as unknown as ConfirmParts
-  if (!Array.isArray(unconfirmed) || typeof sendMessage !== 'function') {
-    return (message) => {
-      const { exchange, routingKey, content, options } = message
-      channel.publish(exchange, routingKey, content, options)
-    }
-  }
-  channel.removeAllListeners('ack')
-  channel.removeAllListeners('nack')
-  // Asked for each time: amqplib replaces it by one that throws when the channel closes.
-  const open = channel as unknown as {
-    sendMessage(fields: object, properties: object, content: Buffer): unknown
-  }
-  return (message) => void open.sendMessage(message, message.options, message.content)
-}
-
-function hasMethod(value: unknown, name: string): boolean {
+/** Whether it is an object that has the method. */
+export function hasMethod(value: unknown, name: string): boolean {
   if (typeof value !== 'object' || value === null) return false
   return typeof (value as Record<string, unknown>)[name] === 'function'
 }

@@ -105,6 +105,12 @@ export class Confirms {
     for (const { call, from, to, instead } of runs) answered(call, from, to, instead)
   }
 
+  /** The unanswered message with that tag, if there is one. */
+  withTag(tag: number): readonly InFlight[] {
+    const slot = this.#slotOf(tag)
+    return slot === null ? [] : [slot]
+  }
+
   /** Unanswered messages with that id, oldest first. */
   withId(id: unknown): InFlight[] {
     const found: InFlight[] = []

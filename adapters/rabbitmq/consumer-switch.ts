@@ -6,8 +6,6 @@ export interface ConsumerTerms {
   readonly queue: string
   /** Deliveries the broker hands out before it waits for settles. */
   readonly prefetch: number
-  /** Highest is first on a queue with a single active consumer; `null`: no matter. */
-  readonly priority: number | null
   /** Longest a delivery may stay unsettled, told to the broker; `null`: the broker's own. */
   readonly timeoutMs: number | null
 }
@@ -49,13 +47,9 @@ export class ConsumerSwitch {
   }
 
   async #consume(): Promise<string> {
-    const { queue, priority, timeoutMs } = this.#terms
+    const { queue, timeoutMs } = this.#terms
     const args = timeoutMs === null ? {} : { 'x-consumer-timeout': timeoutMs }
-    const options = {
-      noAck: false,
-      arguments: args,
-      ...(priority === null ? {} : { priority }),
-    }
+    const options = { noAck: false, arguments: args }
     const consume = (): ReturnType<Channel['consume']> =>
       this.#channel.consume(queue, () => undefined, options)
     const { consumerTag } = await this.#wire.rpc(`consuming queue "${queue}"`, consume)

@@ -56,7 +56,7 @@ export async function declare(
 
 /** Whether it is there, without needing the right to make it; `passing` when the broker cannot say now. */
 export async function exists(
-  operations: Operations,
+  operations: Pick<Operations, 'raw'>,
   wanted: WantedExchange | WantedQueue,
 ): Promise<'there' | 'missing' | 'passing'> {
   const doing = `looking for ${wanted.kind} "${wanted.name}"`

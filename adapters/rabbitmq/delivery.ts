@@ -58,9 +58,19 @@ export class RabbitmqDelivery implements Delivery {
   }
 }
 
-/** A delivery of a queue that delays retries itself: how long is the queue's business. */
+/** A delivery of a queue that delays retries itself, by a time of its own: longer ones are not its business. */
 export class RetryableDelivery extends RabbitmqDelivery {
-  retry(_delayMs: number): void {
+  readonly #waitMs: number
+
+  /** `waitMs`: how long the queue waits after this failure. */
+  constructor(settler: Settler, source: Source, facts: DeliveryFacts, waitMs: number) {
+    super(settler, source, facts)
+    this.#waitMs = waitMs
+  }
+
+  retry(delayMs: number): boolean {
+    if (delayMs > this.#waitMs) return false
     this.settler.settle(this, 'retry')
+    return true
   }
 }

@@ -56,7 +56,15 @@ const meanings: Readonly<Record<string, Meaning>> = {
     severity: 'warning',
   },
   'delayed-retry-type': {
-    text: 'retries come back at once, until the delivery limit',
+    text: 'whether the queue delays what it gets back has to be as the options say: else retries are early, or the order of a key is lost',
+    severity: { group: 'error' },
+  },
+  'delayed-retry-min': {
+    text: 'retries come back at other times than the options say',
+    severity: { group: 'error' },
+  },
+  'delayed-retry-max': {
+    text: 'retries come back at other times than the options say',
     severity: { group: 'error' },
   },
   // A relay or publisher is not hurt by it; a consumer that needs the order refuses the queue.

@@ -14,8 +14,8 @@ export function isMissingIn(present: readonly BindingInfo[]): (binding: WantedBi
 }
 
 /**
- * A number of partitions that differs from what was declared here before, as a finding. Throws a
- * `CapabilityError` for partitions of a mapped topic.
+ * A number of partitions that differs from what was declared, said or found here before, as a finding.
+ * Throws a `CapabilityError` for partitions of a mapped topic.
  */
 export function conflictOf(
   plan: Plan,
@@ -28,12 +28,12 @@ export function conflictOf(
     )
   }
   if (groups.length === 0 && partitions === null) return null
-  if (plan.groups.size === 0 || plan.partitions === partitions) return null
+  if (!plan.isKnown || plan.partitions === partitions) return null
   return {
     severity: 'error',
     code: 'rabbitmq.partitions',
     subject: name,
-    message: 'this process declares the topic with two different numbers of partitions',
+    message: 'this process has two different numbers of partitions for the topic',
     declared: String(partitions ?? 'none'),
     found: String(plan.partitions ?? 'none'),
   }

@@ -36,6 +36,11 @@ export class TopicNames {
   dead(group: string): string {
     return `${this.exchange}.${group}.dead`
   }
+
+  /** A colon is in no name of a topic or group. */
+  members(group: string): string {
+    return `${this.exchange}.${group}:members`
+  }
 }
 
 /** Throws an error with code `topic` or `group` when a name is not allowed or too long for any broker. */

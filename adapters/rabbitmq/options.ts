@@ -58,7 +58,12 @@ export interface RabbitmqOptions {
   readonly deliveryLimit?: number
   /** How long a delivery may be held unsettled, at least 120 000; told to the broker where it takes it. Default 1 800 000. */
   readonly consumerTimeoutMs?: number
-  /** The broker's own delayed retry, from version 4.3 on and on quorum queues only: waits grow by `minMs` per failure up to `maxMs`. Default false. */
+  /**
+   * The broker's own delayed retry, from version 4.3 on and on quorum queues of ours for topics without
+   * order. Its waits are its own, not those of `retry.backoff`: `minMs` longer with each failure, up to
+   * `maxMs`. A back-off that asks for more takes the delay queues as without it, so no retry is early.
+   * It delays and counts what a lost connection brings back as well. Default false.
+   */
   readonly nativeRetry?: { readonly minMs: number; readonly maxMs: number } | false
   /** Consume from a mapped quorum queue that drops messages at its delivery limit, since it has no dead-letter exchange. Default false. */
   readonly allowDropOnLimit?: boolean

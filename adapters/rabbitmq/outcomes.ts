@@ -26,6 +26,12 @@ export const NACKED: SendOutcome = unknown(
   'RabbitMQ said nack: a queue is full and rejects publishes, or has no leader; other queues may have stored it',
 )
 
+/** The one queue it went to did not take it. */
+export const NOT_TAKEN: SendOutcome = refused(
+  'nacked',
+  'RabbitMQ said nack: the queue is full and rejects publishes, or has no leader',
+)
+
 /** No word within `confirmTimeoutMs`. */
 export const UNANSWERED: SendOutcome = unknown(
   'unanswered',
@@ -44,21 +50,36 @@ export function connectionLost(cause: HoldfastError): SendOutcome {
   return { status: 'unknown', error: new OutcomeUnknownError('connection-lost', text, { cause }) }
 }
 
-/** For what the broker returned: it is in no queue. */
-export function unroutable(exchange: string, routingKey: string, id: unknown): SendOutcome {
+/** For what the broker returned: it is in no queue. `unknownTopic`: one of whose partitions nobody told this process. */
+export function unroutable(
+  exchange: string,
+  routingKey: string,
+  id: unknown,
+  unknownTopic: string | null,
+): SendOutcome {
   const where =
     exchange === ''
       ? `there is no queue "${routingKey}"`
       : `no queue is bound to exchange "${exchange}" for routing key "${routingKey}"`
-  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic`
-  const facts = typeof id === 'string' ? { messageId: id } : {}
+  const partitions =
+    unknownTopic === null
+      ? ''
+      : `; if the topic has partitions, say how many in topics.${unknownTopic}.partitions: this process was not told`
+  const text = `RabbitMQ returned the message (312 NO_ROUTE): ${where}; declare the groups of the topic${partitions}`
+  const facts = {
+    ...(typeof id === 'string' && { messageId: id }),
+    ...(unknownTopic !== null && { topic: unknownTopic }),
+  }
   return { status: 'refused', error: new UnroutableError(text, facts) }
 }
 
 /** Refused, and worth trying again. */
 export function notSent(why: string): SendOutcome {
-  const text = `the message was not sent: ${why}`
-  const error = new PublishRefusedError('not-sent', text, { retryable: true })
+  return refused('not-sent', `the message was not sent: ${why}`)
+}
+
+function refused(code: ErrorCode, text: string): SendOutcome {
+  const error = new PublishRefusedError(code, text, { retryable: true })
   return Object.freeze({ status: 'refused', error })
 }
 

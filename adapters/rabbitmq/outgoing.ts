@@ -15,6 +15,8 @@ export interface Outgoing {
   readonly content: Buffer
   /** Properties, and all that amqplib's own `publish` takes as options. */
   readonly options: OutgoingProperties
+  /** It has no other properties than content type, headers and message id. */
+  readonly isPlain: boolean
 }
 
 /** Always persistent. What is `undefined` is not written. */
@@ -43,13 +45,15 @@ const LONGEST_SHORT = 255
  * returns holds views on the envelope's bytes.
  */
 export function outgoing(envelope: Envelope, topics: Topics): Outgoing {
-  const { to, key, body } = envelope
+  const { to, key, body, native } = envelope
+  const isPlain = !(native instanceof Native)
   return {
     exchange: targetOf(to, topics),
     routingKey: routingKeyOf(to, key, topics),
     mandatory: true,
     content: body === null ? EMPTY : asBuffer(body),
-    options: envelope.native instanceof Native ? again(envelope) : afresh(envelope, null),
+    options: isPlain ? afresh(envelope, null) : again(envelope),
+    isPlain,
   }
 }
 
@@ -58,6 +62,18 @@ export function targetOf(to: Destination, topics: Topics): string {
   if (to.kind === 'topic') return topics.of(to.topic).exchange
   const isDelayed = to.kind === 'group' && to.delayMs > 0
   return isDelayed ? topics.of(to.topic).retry(to.group, to.delayMs).exchange : ''
+}
+
+/**
+ * Whether it can only have gone to one quorum queue of ours. Such a queue refuses a publish before it is
+ * sent to any of its nodes, so its nack says that the message is stored nowhere. What goes through an
+ * exchange may have reached other queues too, whoever bound them.
+ */
+export function goesToOneQuorumQueue(to: Destination, topics: Topics): boolean {
+  if (to.kind === 'topic' || to.kind === 'reply') return false
+  const plan = topics.of(to.topic)
+  if (to.kind === 'dead') return plan.isQuorum(plan.dead(to.group))
+  return to.delayMs === 0 && plan.queues(to.group).every((queue) => plan.isQuorum(queue))
 }
 
 /**

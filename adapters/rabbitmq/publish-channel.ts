@@ -3,10 +3,18 @@ import type { Cancel, Clock } from '../../src/contract/clock.ts'
 import { ClosedError, type HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import type { Call } from './call.ts'
-import { bareConfirms, type ConfirmChannel, type Message, type Write } from './client.ts'
+import type { ConfirmChannel, Message } from './client.ts'
 import { Confirms, isOpen, type Answered, type InFlight } from './confirms.ts'
-import { connectionLost, NACKED, ONE_OF_SEVERAL, UNANSWERED, unroutable } from './outcomes.ts'
-import { mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
+import {
+  connectionLost,
+  NACKED,
+  NOT_TAKEN,
+  ONE_OF_SEVERAL,
+  UNANSWERED,
+  unroutable,
+} from './outcomes.ts'
+import { goesToOneQuorumQueue, mayHaveGoneTo, targetOf, type Outgoing } from './outgoing.ts'
+import { bareConfirms, type Writer } from './publish-writer.ts'
 import type { Topics } from './topics.ts'
 import { RETURN_MARK } from './wire-headers.ts'
 import type { Wire } from './wire.ts'
@@ -57,7 +65,7 @@ export class PublishChannel {
   readonly wire: Wire
   readonly #options: PublishChannelOptions
   readonly #confirms: Confirms
-  readonly #write: Write
+  readonly #writer: Writer
   /** How much was written to each exchange. */
   readonly #written = new Map<string, Written>()
   #last: Written = { exchange: '', count: 0 }
@@ -80,9 +88,11 @@ export class PublishChannel {
     this.wire = wire
     this.#options = options
     this.#confirms = new Confirms(options.window)
-    this.#write = bareConfirms(channel)
+    this.#writer = bareConfirms(channel)
     channel.on('ack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, acked))
-    channel.on('nack', ({ deliveryTag, multiple }) => this.#settle(deliveryTag, multiple, nacked))
+    channel.on('nack', ({ deliveryTag, multiple }) =>
+      this.#settle(deliveryTag, multiple, this.#nacked),
+    )
     channel.on('return', (message) => this.#returned(message))
     channel.on('error', (error) => this.#killed(error))
     channel.on('close', () => this.#closed())
@@ -111,17 +121,22 @@ export class PublishChannel {
     return this.#confirms.all().some(isOpen)
   }
 
-  /** Writes one message. Throws amqplib's error when it cannot be encoded; nothing was written then. */
+  /** Writes one message, which leaves with `flush`. Throws amqplib's error when it cannot be encoded; nothing was written then. */
   write(call: Call, index: number, message: Outgoing): void {
     const { options, exchange, content } = message
     const tag = this.#confirms.nextTag
     if (options.messageId === undefined) options.headers[RETURN_MARK] = String(tag)
-    this.#write(message)
+    this.#writer.write(message)
     call.wrote(index)
     this.#confirms.add(call, index, content.length, this.#now())
     if (exchange !== this.#last.exchange || this.#last.count === 0) this.#turnTo(exchange)
     this.#last.count++
     if (this.#cancel === null) this.#arm()
+  }
+
+  /** What was written is on its way. */
+  flush(): void {
+    this.#writer.flush()
   }
 
   /** Nothing more is written; what is in flight is waited for. */
@@ -150,19 +165,52 @@ export class PublishChannel {
     else this.#options.owner.room(this)
   }
 
+  readonly #nacked: Answered = (call, from, to, instead) => {
+    for (let index = from; index < to; index++) {
+      call.end(index, index + 1, instead ?? this.#nackOf(call, index))
+    }
+  }
+
+  /** What was written before on a channel that was killed may be stored all the same. */
+  #nackOf(call: Call, index: number): SendOutcome {
+    const { to } = call.batch[index] as Envelope
+    const isAlone = !call.isDoubtful(index) && goesToOneQuorumQueue(to, this.#options.topics)
+    return isAlone ? NOT_TAKEN : NACKED
+  }
+
   /** Comes before the confirm of the same message, which then means nothing. */
   #returned({ fields, properties }: Message): void {
     const { exchange, routingKey } = fields
-    const outcome = unroutable(exchange, routingKey, properties.messageId as unknown)
+    const id: unknown = properties.messageId
     const mark: unknown = properties.headers?.[RETURN_MARK]
-    if (typeof mark === 'string') return this.#confirms.insteadOf(Number(mark), outcome)
-    const meant = this.#confirms.withId(properties.messageId).filter(({ call, index }) => {
-      const { topics } = this.#options
-      return mayHaveGoneTo(call.batch[index] as Envelope, exchange, routingKey, topics)
-    })
+    const meant =
+      typeof mark === 'string'
+        ? this.#confirms.withTag(Number(mark))
+        : this.#meant(id, exchange, routingKey)
+    const [first] = meant
+    if (first === undefined) return
     // One id in flight more than once to one place: which of them came back is not said.
-    const instead = meant.length > 1 ? ONE_OF_SEVERAL : outcome
+    const instead =
+      meant.length > 1
+        ? ONE_OF_SEVERAL
+        : unroutable(exchange, routingKey, id, this.#unknownTopicOf(first))
     for (const { tag } of meant) this.#confirms.insteadOf(tag, instead)
+  }
+
+  /** `null` when it went elsewhere, or to a topic of which this process knows. */
+  #unknownTopicOf({ call, index }: InFlight): string | null {
+    const { to } = call.batch[index] as Envelope
+    return to.kind === 'topic' && !this.#options.topics.of(to.topic).isKnown ? to.topic : null
+  }
+
+  /** Those with the id that went there; all with the id when it is not known any more where that was. */
+  #meant(id: unknown, exchange: string, routingKey: string): readonly InFlight[] {
+    const { topics } = this.#options
+    const sameId = this.#confirms.withId(id)
+    const there = sameId.filter(({ call, index }) =>
+      mayHaveGoneTo(call.batch[index] as Envelope, exchange, routingKey, topics),
+    )
+    return there.length > 0 ? there : sameId
   }
 
   #killed(error: Error): void {
@@ -277,5 +325,3 @@ const acked: Answered = (call, from, to, instead) => {
   if (instead === null) call.confirm(from, to)
   else call.end(from, to, instead)
 }
-
-const nacked: Answered = (call, from, to, instead) => call.end(from, to, instead ?? NACKED)

@@ -118,6 +118,7 @@ export class Quarantine implements ChannelOwner {
     if (channel === null || channel.unanswered > 0) return
     while (channel.hasRoom && this.#waiting.length > 0) {
       this.#write(channel, this.#waiting.shift() as InFlight)
+      channel.flush()
     }
     if (channel.isOpen && channel.unanswered === 0 && this.#waiting.length === 0) this.#finish()
   }

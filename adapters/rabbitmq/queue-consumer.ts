@@ -4,7 +4,8 @@ import { HoldfastError } from '../../src/contract/errors.ts'
 import { exponential } from '../../src/policy/backoff.ts'
 import { Wake } from '../../src/policy/wake.ts'
 import { tellsFailureFromRelease } from './capabilities.ts'
-import { ConsumerChannel, type ChannelShare } from './consumer-channel.ts'
+import type { ChannelShare } from './channel-parts.ts'
+import { ConsumerChannel } from './consumer-channel.ts'
 import type { ConsumerTerms } from './consumer-switch.ts'
 import { brokerText, isPassing, REPLY, replyCodeOf } from './errors.ts'
 import type { Wire } from './wire.ts'
@@ -111,8 +112,13 @@ export class QueueConsumer {
   }
 
   /** Paused for long: gives others what only rests here. */
-  yield(): void {
-    this.#channel?.yield()
+  giveUp(): void {
+    this.#channel?.giveUp()
+  }
+
+  /** From first in the queue's line of consumers to last; see `HandOver`. Never rejects. */
+  async handOver(deadline: Deadline): Promise<void> {
+    await this.#channel?.handOver(deadline)
   }
 
   async #keep(wire: Wire, tried: () => void): Promise<void> {

@@ -1,33 +1,19 @@
-import type {
-  BrokerContext,
-  Deadline,
-  DeliverySink,
-  Receiver,
-  Source,
-  Subscription,
-} from '../../src/contract/broker.ts'
+import type { Deadline, Receiver, Source } from '../../src/contract/broker.ts'
 import type { Cancel } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { MOST_HELD } from './capabilities.ts'
+import type { Balance } from './balance.ts'
 import type { Connector } from './connector.ts'
 import type { ConsumerChannel } from './consumer-channel.ts'
-import type { Resolved } from './options.ts'
-import { memberName, priorityOf } from './priority.ts'
-import { QueueConsumer } from './queue-consumer.ts'
+import { consumersOf, type ConsumersOptions } from './consumers-of.ts'
+import type { QueueConsumer } from './queue-consumer.ts'
 import { Room } from './room.ts'
 import { Supervisor, type Health } from './supervisor.ts'
-import type { TopicPlan, Topics } from './topics.ts'
 import type { Wire } from './wire.ts'
 
 /** What a receiver needs. */
-export interface ReceiverOptions {
+export interface ReceiverOptions extends ConsumersOptions {
   readonly connector: Pick<Connector, 'open'>
-  readonly topics: Topics
-  readonly options: Pick<Resolved, 'rpcTimeoutMs' | 'consumerTimeoutMs' | 'nativeRetry'>
-  readonly context: BrokerContext
-  readonly subscription: Subscription
-  readonly sink: DeliverySink
   readonly health: (state: Health, reason: string | null) => void
 }
 
@@ -36,9 +22,6 @@ type State = 'open' | 'stopped' | 'closed'
 
 /** Whoever waits for the receiver to be consuming. */
 type Opening = (error?: HoldfastError) => void
-
-/** Messages that come before there is room for them wait here; of many partitions no more than that in all. */
-const MOST_RESTING = 16_384
 
 /** A pause that lasts longer gives others what it keeps from them. */
 const LONG_PAUSE_MS = 60_000
@@ -49,6 +32,7 @@ export class RabbitmqReceiver implements Receiver {
   readonly #room: Room
   readonly #supervisor: Supervisor
   readonly #consumers: readonly QueueConsumer[]
+  readonly #balances: readonly Balance[]
   /** Channels that have something to hand over and found no room, longest waiting first. */
   #starved = new Set<ConsumerChannel>()
   readonly #troubles = new Map<QueueConsumer, HoldfastError>()
@@ -66,7 +50,16 @@ export class RabbitmqReceiver implements Receiver {
     const { connector, context, subscription } = options
     this.#options = options
     this.#room = new Room(subscription.maxHeld, () => context.clock.defer(() => this.#feed()))
-    this.#consumers = this.#consumersOf(memberName(context.random))
+    const { all, balances } = consumersOf(options, {
+      room: this.#room,
+      hands: () => this.#hands,
+      starved: (channel) => void this.#starved.add(channel),
+      nextEpoch: () => ++this.#epoch,
+      told: (consumer, trouble) => this.#told(consumer, trouble),
+      lost: (channel) => this.#lost(channel),
+    })
+    this.#consumers = all
+    this.#balances = balances
     this.#supervisor = new Supervisor({
       purpose: `consuming as group "${subscription.group}"`,
       connector,
@@ -114,6 +107,7 @@ export class RabbitmqReceiver implements Receiver {
     if (sources !== undefined) return this.#pauseSources(sources, false)
     this.#paused = false
     this.#endPause()
+    for (const balance of this.#balances) balance.takesPart = true
     this.#look()
   }
 
@@ -136,7 +130,7 @@ export class RabbitmqReceiver implements Receiver {
 
   async stop(deadline: Deadline): Promise<void> {
     if (this.#state === 'open') this.#state = 'stopped'
-    this.#endPause()
+    this.#rest()
     const stops = this.#consumers.map((consumer) => consumer.stop())
     const what = 'cancelling consumers'
     const { clock } = this.#options.context
@@ -166,49 +160,8 @@ export class RabbitmqReceiver implements Receiver {
   }
 
   async #attach(wire: Wire): Promise<void> {
+    for (const balance of this.#balances) balance.attach(wire)
     await Promise.all(this.#consumers.map((consumer) => consumer.attach(wire)))
-  }
-
-  #consumersOf(member: string): readonly QueueConsumer[] {
-    const { topics, subscription } = this.#options
-    const { group } = subscription
-    const plans = subscription.topics.map((topic) => topics.of(topic))
-    const queues = plans.reduce((count, plan) => count + plan.queues(group).length, 0)
-    return plans.flatMap((plan) => {
-      const prefetch = prefetchOf(plan.ordered, queues, subscription.maxHeld.messages)
-      return plan.queues(group).map((queue) => this.#consumerOf(plan, queue, prefetch, member))
-    })
-  }
-
-  #consumerOf(plan: TopicPlan, queue: string, prefetch: number, member: string): QueueConsumer {
-    const { options, context, subscription, sink } = this.#options
-    const { clock, emit, random } = context
-    const { topic, ordered: isSingleActive } = plan
-    const { group, ordering } = subscription
-    const priority = isSingleActive ? priorityOf(queue, member) : null
-    return new QueueConsumer({
-      topic,
-      group,
-      random,
-      rpcTimeoutMs: options.rpcTimeoutMs,
-      terms: { queue, prefetch, priority, timeoutMs: options.consumerTimeoutMs },
-      share: {
-        clock,
-        emit,
-        sink,
-        ordering,
-        isSingleActive,
-        room: this.#room,
-        to: Object.freeze({ kind: 'topic', topic }),
-        retriesNatively: options.nativeRetry !== null,
-        hands: () => this.#hands,
-        starved: (channel) => void this.#starved.add(channel),
-      },
-      nextEpoch: () => ++this.#epoch,
-      paused: () => !this.#hands,
-      told: (consumer, trouble) => this.#told(consumer, trouble),
-      lost: (channel) => this.#lost(channel),
-    })
   }
 
   get #hands(): boolean {
@@ -229,6 +182,12 @@ export class RabbitmqReceiver implements Receiver {
     }
   }
 
+  /** What is done from time to time is not done any more. */
+  #rest(): void {
+    this.#endPause()
+    for (const balance of this.#balances) balance.stop()
+  }
+
   /** Each gets what room there is, in turn. */
   #feed(): void {
     const starved = this.#starved
@@ -240,7 +199,8 @@ export class RabbitmqReceiver implements Receiver {
     const { context, options } = this.#options
     const shareOfTimeout = options.consumerTimeoutMs / 4
     this.#endPause = context.clock.after(Math.min(ms, shareOfTimeout), () => {
-      for (const consumer of this.#consumers) consumer.yield()
+      for (const balance of this.#balances) balance.takesPart = false
+      for (const consumer of this.#consumers) consumer.giveUp()
       this.#watchPause(ms)
     })
   }
@@ -295,25 +255,12 @@ export class RabbitmqReceiver implements Receiver {
   /** At once, and without waiting: the broker takes everything back. */
   #end(): void {
     this.#state = 'closed'
-    this.#endPause()
+    this.#rest()
     const { context, options } = this.#options
     const deadline = context.clock.now() + options.rpcTimeoutMs
     const leaving = this.#consumers.map((consumer) => consumer.close(deadline))
     void Promise.all(leaving).then(() => this.#supervisor.stop(deadline))
   }
-}
-
-/**
- * What one of so many queues may have open. Of queues that others consume too each gets its share of
- * what may be held, so that nothing waits here that somebody else could handle. One with a single active
- * consumer is ours alone: all that may be held may be its own, else one failing key would stop the
- * others of its partition long before the bound.
- */
-function prefetchOf(isSingleActive: boolean, queues: number, messages: number): number {
-  const share = Math.max(1, Math.floor(messages / queues))
-  if (!isSingleActive) return Math.min(MOST_HELD, share)
-  const most = Math.max(share, Math.floor(MOST_RESTING / queues))
-  return Math.max(1, Math.min(MOST_HELD, messages, most))
 }
 
 function missedError(count: number): HoldfastError {

@@ -2,6 +2,7 @@ import type { Delivery } from '../../src/contract/broker.ts'
 import { ownHeaders } from '../../src/contract/headers.ts'
 import { headerOf, type Headers } from '../../src/contract/message.ts'
 import type { ConsumeMessage } from './client.ts'
+import type { Resolved } from './options.ts'
 
 /** Failed deliveries, counted by quorum queues; from 4.3 on without those that were given back. */
 const FAILED = 'x-delivery-count'
@@ -16,6 +17,14 @@ export function attemptsBefore(
 ): number {
   const made = headers.length === 0 ? 0 : countOf(headerOf(headers, ownHeaders.attempt))
   return countsNatively ? made + countOf(message.properties.headers?.[FAILED]) : made
+}
+
+/** How long the queue waits when this delivery is rejected: the first delay once more for each failure before, up to the last. */
+export function nativeDelayOf(
+  { properties }: ConsumeMessage,
+  { minMs, maxMs }: NonNullable<Resolved['nativeRetry']>,
+): number {
+  return Math.min(minMs * (countOf(properties.headers?.[FAILED]) + 1), maxMs)
 }
 
 /**

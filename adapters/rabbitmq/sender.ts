@@ -10,10 +10,11 @@ import type { Envelope } from '../../src/contract/message.ts'
 import { DeadlineWatch } from '../../src/policy/deadline-watch.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Call, type CallOwner } from './call.ts'
+import { CallQueue } from './call-queue.ts'
 import { isOpen } from './confirms.ts'
 import type { Connector } from './connector.ts'
 import { encodingRefusal, tooLarge } from './encoding.ts'
-import { isMessageFault, isolate, refusal } from './isolate.ts'
+import { exchangeOf, isAbout, isMessageFault, isolate, refusal } from './isolate.ts'
 import type { Resolved } from './options.ts'
 import { outgoing } from './outgoing.ts'
 import { connectionLost, NOT_CONFIRMED, notSent } from './outcomes.ts'
@@ -21,6 +22,9 @@ import { PublishChannel, reportAll, type ChannelOwner, type Killing } from './pu
 import { Quarantine } from './quarantine.ts'
 import { Supervisor, type Health } from './supervisor.ts'
 import type { Topics } from './topics.ts'
+
+/** Messages written in one turn: the broker begins with them while the next ones are made. */
+const MOST_AT_ONCE = 128
 
 /** What a sender needs. */
 export interface RabbitmqSenderOptions {
@@ -52,12 +56,10 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Exchanges that the broker has answered for. */
   readonly #known = new Set<string>()
   readonly #retired = new Set<PublishChannel>()
-  #calls: Call[] = []
-  /** Calls before it are written. */
-  #head = 0
-  /** Calls that ended before they were written, since it was last tidied up. */
-  #ended = 0
+  readonly #calls = new CallQueue()
   #held: Held[] = []
+  /** The rest is written in the next turn. */
+  #later = false
   #channel: PublishChannel | null = null
   #state: 'open' | 'closing' | 'closed' = 'open'
   #closing: Promise<void> | null = null
@@ -108,7 +110,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     }
     const call = new Call(batch, deadline, report, this)
     this.#watch.add(call)
-    this.#calls.push(call)
+    this.#calls.add(call)
     this.#supervisor.start()
     this.#pump()
   }
@@ -120,7 +122,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
 
   ended(call: Call): void {
     this.#watch.remove(call)
-    if (call.cursor < call.batch.length) this.#passed()
+    if (call.cursor < call.batch.length) this.#calls.passed()
     if (this.#watch.size === 0) this.#onIdle?.()
   }
 
@@ -148,6 +150,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     for (const { call, index } of culprits) {
       call.end(index, index + 1, refusal(call.batch[index] as Envelope, error))
     }
+    if (exchangeOf(error) !== null) this.#refuseWaiting(error)
     this.#quarantine.add(survivors)
   }
 
@@ -163,6 +166,17 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     if (channel !== this.#channel) return
     this.#channel = null
     this.#learn(channel)
+  }
+
+  /** What waits for the same exchange would end in the same way, a connection for every turn's worth of it. */
+  #refuseWaiting(error: Error): void {
+    for (const call of this.#calls.waiting()) {
+      for (let index = call.cursor; index < call.batch.length; index++) {
+        const envelope = call.batch[index] as Envelope
+        if (!call.isOpen(index) || !isAbout(envelope, error, this.#options.topics)) continue
+        call.end(index, index + 1, refusal(envelope, error))
+      }
+    }
   }
 
   #drop(channel: PublishChannel, reason: HoldfastError): void {
@@ -183,18 +197,28 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   /** Writes as much as there is room for. */
   #pump(): void {
     const channel = this.#channel
-    if (channel === null) return
+    if (channel === null || this.#later) return
+    let left = MOST_AT_ONCE
     while (channel.hasRoom) {
-      const call = this.#calls[this.#head]
-      if (call === undefined) break
-      if (call.cursor < call.batch.length) this.#write(channel, call, call.cursor++)
-      else this.#head++
+      const call = this.#calls.next()
+      if (call === null) break
+      if (left-- === 0) {
+        this.#goOnLater()
+        break
+      }
+      this.#write(channel, call, call.cursor++)
     }
-    // All at once is cheaper than one by one, and the rest is short.
-    if (this.#head > 256 || this.#head === this.#calls.length) {
-      this.#calls = this.#calls.slice(this.#head)
-      this.#head = 0
-    }
+    channel.flush()
+    this.#calls.tidy()
+  }
+
+  /** What was written leaves at the end of the turn. */
+  #goOnLater(): void {
+    this.#later = true
+    this.#options.context.clock.defer(() => {
+      this.#later = false
+      this.#pump()
+    })
   }
 
   #write(channel: PublishChannel, call: Call, index: number): void {
@@ -221,15 +245,6 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     return error && { status: 'refused', error }
   }
 
-  /** A call ended while it waited: while there is no connection, nobody else takes it out. */
-  #passed(): void {
-    const waiting = this.#calls.length - this.#head
-    if (++this.#ended < 64 || this.#ended * 2 < waiting) return
-    this.#calls = this.#calls.slice(this.#head).filter((call) => !call.isOver)
-    this.#head = 0
-    this.#ended = 0
-  }
-
   /** Nothing is reported from inside `send`. */
   #hold(call: Call, index: number, outcome: SendOutcome): void {
     call.hold(index)
@@ -254,9 +269,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     this.#state = 'closing'
     this.#tellHeld()
     const outcome = notSent('the sender was closed')
-    for (const call of this.#calls.slice(this.#head)) call.refuseUnwritten(outcome)
-    this.#calls = []
-    this.#head = 0
+    for (const call of this.#calls.waiting()) call.refuseUnwritten(outcome)
+    this.#calls.clear()
     if (this.#watch.size > 0) {
       const idle = new Promise<void>((resolve) => void (this.#onIdle = resolve))
       await withDeadline(clock, deadline, () => idle, 'confirms').catch(() => undefined)

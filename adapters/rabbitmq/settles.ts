@@ -30,6 +30,7 @@ export class Settles {
   #kept = 0
   #written = 0
   #confirmed = 0
+  #writtenAt = Number.NEGATIVE_INFINITY
   #closed = false
 
   constructor(writer: SettleWriter, clock: Clock) {
@@ -42,9 +43,9 @@ export class Settles {
     return this.#held
   }
 
-  /** Handed over and not settled at the broker, as far as is known. */
-  get open(): number {
-    return this.#held + this.#kept
+  /** Grows with what is handed over. */
+  get handed(): number {
+    return this.#newest
   }
 
   /** Given back with the end of the channel. */
@@ -55,6 +56,11 @@ export class Settles {
   /** Decided and not known to be at the broker. */
   get unconfirmed(): number {
     return this.#acked.length + this.#givenBack.length + this.#written - this.#confirmed
+  }
+
+  /** When one was written last, on the clock. */
+  get writtenAt(): number {
+    return this.#writtenAt
   }
 
   /** It is handed over now; tags only ever grow. */
@@ -89,7 +95,8 @@ export class Settles {
 
   /** Writes what is decided; what the channel does not take stays undone. Does not throw. */
   write(): void {
-    if (this.#closed) return
+    if (this.#closed || this.#acked.length + this.#givenBack.length === 0) return
+    this.#writtenAt = this.#clock.now()
     try {
       // First, or an ack of a whole run would settle them too.
       this.#writeGivenBack()

@@ -8,7 +8,7 @@ import type { MappedTopic } from './mapping.ts'
 import { TopicNames } from './names-of.ts'
 import type { Resolved } from './options.ts'
 
-/** What is known of topics. Asking never throws: an unknown topic has no partitions and is not ordered. */
+/** What is known of topics. Asking never throws: an unknown topic is taken for one without partitions and order. */
 export interface Topics {
   of(topic: string): TopicPlan
 }
@@ -19,9 +19,14 @@ export interface TopicPlan {
   readonly exchange: string
   /** `null`: one queue per group. */
   readonly partitions: number | null
+  /** Somebody said how many partitions there are, or they were found; else there may be some. */
+  readonly isKnown: boolean
   /** Its group queues have a single active consumer each. */
   readonly ordered: boolean
-  /** The partition's number; without partitions the key when it fits a routing key, else ''. */
+  /**
+   * The partition's number; without partitions the key when it fits a routing key, else ''. So it is too
+   * for a number while nobody knows whether there are partitions: it must not choose one of them.
+   */
   routingKey(key: Uint8Array | null): string
   /** One, or one per partition. */
   queues(group: string): readonly string[]
@@ -30,6 +35,12 @@ export interface TopicPlan {
   /** Exchange of the level that is the delay or the next one above. */
   retry(group: string, delayMs: number): { readonly exchange: string; readonly levelMs: number }
   dead(group: string): string
+  /** Holds no messages: those who share the group's partitions consume it to be counted; see `Members`. */
+  members(group: string): string
+  /** Its queues are declared by us, as the options say; mapped ones are as they are. */
+  isOurs(group: string): boolean
+  /** It was declared here as a quorum queue, and is one. */
+  isQuorum(queue: string): boolean
   /** Set while a binding is known to be missing: publishes to the topic are refused with it. */
   readonly unbound: UnroutableError | null
 }
@@ -40,11 +51,11 @@ const LONGEST_ROUTING_KEY = 255
 /** Plans kept of topics that nobody declared here; with `topology: 'none'` those are all. */
 const MOST_GUESSED = 1_000
 
-/** The plans of all topics that were declared here; those of others are made as they are asked for. */
+/** The plans of all topics of which something is known here; those of others are made as they are asked for. */
 export class TopicTable implements Topics {
   readonly #options: Pick<Resolved, 'prefix' | 'map'>
   readonly #spread: Spread
-  readonly #declared = new Map<string, Plan>()
+  readonly #kept = new Map<string, Plan>()
   readonly #guessed = new Map<string, Plan>()
 
   constructor(options: Pick<Resolved, 'prefix' | 'map'>, clock: Clock, random: Random) {
@@ -53,15 +64,21 @@ export class TopicTable implements Topics {
   }
 
   of(topic: string): Plan {
-    return this.#declared.get(topic) ?? this.#guessed.get(topic) ?? this.#guess(topic)
+    return this.#kept.get(topic) ?? this.#guessed.get(topic) ?? this.#guess(topic)
   }
 
   /** Learns how a topic is laid out; called before anything of it is declared. */
   declare(topology: TopicTopology): Plan {
-    const plan = this.of(topology.name)
+    const plan = this.keep(topology.name)
     plan.learn(topology)
-    this.#declared.set(topology.name, plan)
-    this.#guessed.delete(topology.name)
+    return plan
+  }
+
+  /** The plan, for those who learn something of the topic: it is not forgotten any more. */
+  keep(topic: string): Plan {
+    const plan = this.of(topic)
+    this.#kept.set(topic, plan)
+    this.#guessed.delete(topic)
     return plan
   }
 
@@ -88,9 +105,12 @@ export class Plan implements TopicPlan {
   readonly #groups = new Set<string>()
   readonly #queues = new Map<string, readonly string[]>()
   #partitionKeys: readonly string[] | null = null
+  #isKnown = false
   #ascending: readonly number[] = []
   #ordered = false
   #unbound: UnroutableError | null = null
+  /** Queues of ours that are quorum queues for certain. */
+  readonly quorum: Set<string> = new Set()
   /** Queues of ours that were found without a single active consumer, although the topic is ordered. */
   readonly shared: Set<string> = new Set()
 
@@ -104,6 +124,10 @@ export class Plan implements TopicPlan {
 
   get partitions(): number | null {
     return this.#partitionKeys?.length ?? null
+  }
+
+  get isKnown(): boolean {
+    return this.#isKnown || this.map !== null
   }
 
   get ordered(): boolean {
@@ -128,23 +152,36 @@ export class Plan implements TopicPlan {
     return this.#groups
   }
 
-  learn({ groups, partitions, ordering, retryLevelsMs }: TopicTopology): void {
-    for (const group of groups) this.#groups.add(group)
-    this.#ordered ||= ordering !== 'none'
-    if (partitions !== null) {
-      this.#partitionKeys = Array.from({ length: partitions }, (_, index) => String(index))
-      this.#queues.clear()
-    }
-    const all = new Set([...this.#ascending, ...retryLevelsMs])
+  /** What is declared. */
+  learn(topology: TopicTopology): void {
+    for (const group of topology.groups) this.#groups.add(group)
+    this.tell(topology)
+    if (topology.groups.length > 0) this.settle(topology.partitions)
+    const all = new Set([...this.#ascending, ...topology.retryLevelsMs])
     this.#ascending = [...all].sort((one, other) => one - other)
+  }
+
+  /** What is said without anybody having looked. Who names no number of partitions says nothing of it. */
+  tell({ partitions, ordering }: Pick<TopicTopology, 'partitions' | 'ordering'>): void {
+    this.#ordered ||= ordering !== 'none'
+    if (partitions !== null) this.settle(partitions)
+  }
+
+  settle(partitions: number | null): void {
+    if (this.#isKnown && this.partitions === partitions) return
+    this.#isKnown = true
+    this.#partitionKeys =
+      partitions === null ? null : Array.from({ length: partitions }, (_, index) => String(index))
+    this.#queues.clear()
   }
 
   routingKey(key: Uint8Array | null): string {
     const mapped = this.map?.routingKey
     if (mapped !== undefined) return mapped
     const partitions = this.#partitionKeys
-    if (partitions === null) return key === null ? '' : textKey(key)
-    return partitions[this.#partition(key, partitions.length)] as string
+    if (partitions !== null) return partitions[this.#partition(key, partitions.length)] as string
+    const text = key === null ? '' : textKey(key)
+    return this.isKnown || !isNumber(text) ? text : ''
   }
 
   queues(group: string): readonly string[] {
@@ -169,6 +206,18 @@ export class Plan implements TopicPlan {
 
   dead(group: string): string {
     return this.names.dead(group)
+  }
+
+  members(group: string): string {
+    return this.names.members(group)
+  }
+
+  isOurs(group: string): boolean {
+    return this.map?.groups?.[group] === undefined
+  }
+
+  isQuorum(queue: string): boolean {
+    return this.quorum.has(queue)
   }
 
   #queuesOf(group: string): readonly string[] {
@@ -201,6 +250,12 @@ class Spread {
     }
     return Math.floor(this.#chosen * partitions)
   }
+}
+
+/** As the routing keys of partitions are. */
+function isNumber(text: string): boolean {
+  const first = text.charCodeAt(0)
+  return first >= 48 && first <= 57 && /^[0-9]+$/.test(text)
 }
 
 function textKey(key: Uint8Array): string {

@@ -97,6 +97,9 @@ export class Provisioner {
     if (typeof byPolicy !== 'boolean') return this.#useAsItIs(queue, byPolicy, course)
     const declared = await declare(this.#options.operations, queue, byPolicy)
     if (declared.status === 'passing') return this.#lookFromNowOn(queue, declared.error, course)
+    const isQuorum = declared.status === 'ok' && queue.fixed['queue-type'] === 'quorum'
+    if (isQuorum) course.plan.quorum.add(queue.name)
+    else course.plan.quorum.delete(queue.name)
     return this.#compare(queue, declared, byPolicy, course)
   }
 

@@ -87,7 +87,6 @@ function wantedOfGroup(
 ): readonly Wanted[] {
   const mapped = plan.map?.groups?.[group] !== undefined
   const queues = plan.queues(group)
-  const levels = options.nativeRetry === null ? retryLevelsMs : []
   return [
     deadQueue(plan.dead(group)),
     ...queues.map((name): WantedQueue => {
@@ -97,7 +96,7 @@ function wantedOfGroup(
       return { ...queue, ...groupSettings(plan.dead(group), ordering !== 'none', options) }
     }),
     ...bindingsOf(plan, group),
-    ...levels.flatMap((levelMs) => wantedOfLevel(plan, group, levelMs)),
+    ...retryLevelsMs.flatMap((levelMs) => wantedOfLevel(plan, group, levelMs)),
   ]
 }
 
@@ -118,11 +117,13 @@ function groupSettings(
   { queueType, deliveryLimit, nativeRetry, consumerTimeoutMs, version }: WantedOptions,
 ): Pick<WantedQueue, 'fixed' | 'settings'> {
   const isQuorum = queueType === 'quorum'
-  const delays = nativeRetry !== null && {
-    'delayed-retry-type': 'failed',
-    'delayed-retry-min': nativeRetry.minMs,
-    'delayed-retry-max': nativeRetry.maxMs,
-  }
+  // A queue that delays what it gets back hands out what came later before it: no order outlives that.
+  const delays = nativeRetry !== null &&
+    !ordered && {
+      'delayed-retry-type': 'failed',
+      'delayed-retry-min': nativeRetry.minMs,
+      'delayed-retry-max': nativeRetry.maxMs,
+    }
   const limits = isQuorum && {
     ...deadLettersSafely,
     'delivery-limit': deliveryLimit,

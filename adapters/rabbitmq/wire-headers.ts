@@ -1,4 +1,4 @@
-import type { Headers, HeaderValue } from '../../src/contract/message.ts'
+import { NO_HEADERS, type Headers, type HeaderValue } from '../../src/contract/message.ts'
 
 /** Headers as amqplib takes and hands over: an AMQP table, which has no duplicates. */
 export type Table = Record<string, unknown>
@@ -25,12 +25,18 @@ const ORDER = 'holdfast-order'
 
 /** CC and BCC are orders to the broker to send copies elsewhere, not headers. */
 const ORDERS = ['CC', 'BCC'] as const
-const attributeNames = Object.values(ATTRIBUTES)
 /** The other spelling of the CloudEvents prefix, which is only read. */
-const otherNames = attributeNames.map((name) => name.replace('_', ':'))
+const OTHERWISE = {
+  specversion: 'cloudEvents:specversion',
+  id: 'cloudEvents:id',
+  type: 'cloudEvents:type',
+  source: 'cloudEvents:source',
+  time: 'cloudEvents:time',
+  partitionkey: 'cloudEvents:partitionkey',
+} as const
 const taken: ReadonlySet<string> = new Set([
-  ...attributeNames,
-  ...otherNames,
+  ...Object.values(ATTRIBUTES),
+  ...Object.values(OTHERWISE),
   ...ORDERS,
   TOMBSTONE,
   RETURN_MARK,
@@ -68,7 +74,8 @@ export function readHeaders(table: Table): Headers {
   const list = typeof exact === 'string' ? exactHeaders(exact) : null
   if (list !== null) return list
   const sorted = Object.keys(table).filter(isCarried)
-  if (sorted.length > 1) sorted.sort()
+  if (sorted.length === 0) return NO_HEADERS
+  sorted.sort()
   const headers = sorted.map((name) => [name, asHeaderValue(table[name])] as const)
   const order = table[ORDER]
   return typeof order === 'string' ? ordered(headers, order) : headers
@@ -82,16 +89,17 @@ export function attributeOf(table: Table, name: keyof typeof ATTRIBUTES): string
 
 /** The same, whatever its type. */
 export function rawAttribute(table: Table, name: keyof typeof ATTRIBUTES): unknown {
-  const key = ATTRIBUTES[name]
-  return table[key] ?? table[key.replace('_', ':')]
+  return table[ATTRIBUTES[name]] ?? table[OTHERWISE[name]]
 }
 
 /** Numbers as names would be put in order, and one name would set the table's prototype. */
 function isCarried(name: string): boolean {
+  // Most are ours.
+  if (taken.has(name)) return false
   const first = name.charCodeAt(0)
   if ((first >= 48 && first <= 57) || name === '__proto__') return false
   if (name.length > 63 && Buffer.byteLength(name) > LONGEST_NAME) return false
-  return !taken.has(name) && !brokerOwn.test(name)
+  return !brokerOwn.test(name)
 }
 
 function typed(name: string, value: HeaderValue, original: Table): unknown {

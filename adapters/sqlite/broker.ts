@@ -12,13 +12,14 @@ import type {
 import type { Capabilities } from '../../src/contract/capabilities.ts'
 import {
   CapabilityError,
-  ClosedError,
   HoldfastError,
   type PublishRefusedError,
 } from '../../src/contract/errors.ts'
 import { integerOption } from '../../src/contract/option.ts'
 import type { Finding, Topology } from '../../src/contract/topology.ts'
 import { UuidSource } from '../../src/contract/uuid.ts'
+import { Lifetime } from '../../src/policy/lifetime.ts'
+import { Observed } from '../../src/policy/observed.ts'
 import { EnvelopeRows } from '../sql/envelope.ts'
 import { brokerSql, brokerTables, QUEUE_KIND } from './broker-schema.ts'
 import { capabilitiesOf } from './capabilities.ts'
@@ -83,32 +84,21 @@ class SqliteBroker implements Broker {
   readonly inspect: Inspector
   readonly #options: Resolved
   readonly #rows = new EnvelopeRows()
-  readonly #listeners = new Set<(state: BrokerState) => void>()
-  readonly #senders = new Set<Sender>()
-  readonly #receivers = new Set<Receiver>()
-  #opening: Promise<Opened> | null = null
-  #opened: Opened | null = null
-  #closing: Promise<void> | null = null
-  #state: BrokerState = CLOSED
+  readonly #lifetime = new Lifetime<Opened>('broker')
+  readonly #state = new Observed<BrokerState>(CLOSED)
 
   constructor(options: Resolved) {
     this.#options = options
-    this.inspect = new SqliteInspector(() => this.#here().share.file, this.#rows)
+    this.inspect = new SqliteInspector(() => this.#lifetime.here().share.file, this.#rows)
   }
 
   async open(context: BrokerContext): Promise<Capabilities> {
-    if (this.#closing !== null) await this.#afresh(this.#closing)
-    this.#opening ??= this.#open(context)
-    try {
-      return (await this.#opening).capabilities
-    } catch (error) {
-      this.#opening = null
-      throw error
-    }
+    const { capabilities } = await this.#lifetime.open(() => this.#open(context))
+    return capabilities
   }
 
   async provision(topology: Topology, mode: 'create' | 'verify'): Promise<readonly Finding[]> {
-    const { share, context } = this.#here()
+    const { share, context } = this.#lifetime.here()
     const { file } = share
     if (this.#read(file, () => missingTopology(file.reader, topology)).length > 0) {
       if (mode === 'create') {
@@ -120,12 +110,12 @@ class SqliteBroker implements Broker {
   }
 
   async audit(_topology: Topology): Promise<readonly Finding[]> {
-    const { file } = this.#here().share
+    const { file } = this.#lifetime.here().share
     return this.#read(file, () => auditFile(file))
   }
 
   sender(purpose: 'publish' | 'relay' | 'settle'): Sender {
-    const { share, context } = this.#here()
+    const { share, context } = this.#lifetime.here()
     const { maxBodyBytes } = this.#options
     const sender = new SqliteSender({
       file: share.file,
@@ -134,7 +124,7 @@ class SqliteBroker implements Broker {
       rows: this.#rows,
       maxBodyBytes,
     })
-    this.#senders.add(sender)
+    this.#lifetime.senders.add(sender)
     return sender
   }
 
@@ -143,9 +133,13 @@ class SqliteBroker implements Broker {
   }
 
   async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {
-    const { share, context, ids, capabilities } = this.#here()
+    const { share, context, ids, capabilities } = this.#lifetime.here()
     if (!capabilities.ordering.includes(subscription.ordering)) {
       const text = `ordering '${subscription.ordering}' is not kept by the SQLite broker; it keeps: ${capabilities.ordering.join(', ')}`
+      throw new CapabilityError(text)
+    }
+    if (subscription.from === 'earliest') {
+      const text = `group "${subscription.group}": from 'earliest' needs history, which the SQLite broker does not keep: use from 'now', the group gets everything from its declaration on`
       throw new CapabilityError(text)
     }
     const queues = this.#queues(share.file, subscription)
@@ -165,19 +159,21 @@ class SqliteBroker implements Broker {
       subscription,
       sink,
     )
-    this.#receivers.add(receiver)
+    this.#lifetime.receivers.add(receiver)
     return receiver
   }
 
   onState(listener: (state: BrokerState) => void): () => void {
-    this.#listeners.add(listener)
-    listener(this.#state)
-    return () => void this.#listeners.delete(listener)
+    return this.#state.listen(listener)
   }
 
   close(deadline: Deadline): Promise<void> {
-    this.#closing ??= this.#close(deadline)
-    return this.#closing
+    const end = async ({ share, stopListening }: Opened): Promise<void> => {
+      stopListening()
+      this.#state.become(CLOSED)
+      await share.leave()
+    }
+    return this.#lifetime.close(deadline, { end })
   }
 
   async #open(context: BrokerContext): Promise<Opened> {
@@ -192,36 +188,11 @@ class SqliteBroker implements Broker {
       throw error
     }
     const { health } = share.file.writer
-    this.#become(health.state)
+    this.#state.become(health.state)
     const capabilities = capabilitiesOf(this.#options.maxBodyBytes)
-    const stopListening = health.onChange((state) => this.#become(state))
+    const stopListening = health.onChange((state) => this.#state.become(state))
     const ids = new UuidSource(clock, random)
-    this.#opened = { context, share, capabilities, ids, stopListening }
-    return this.#opened
-  }
-
-  /** Closed before: a consumer that could not start may try again, with the same broker. */
-  async #afresh(closing: Promise<void>): Promise<void> {
-    await closing.catch(() => undefined)
-    if (this.#closing !== closing) return
-    this.#closing = null
-    this.#opening = null
-    this.#senders.clear()
-    this.#receivers.clear()
-  }
-
-  async #close(deadline: Deadline): Promise<void> {
-    const opened = await this.#opening?.catch(() => null)
-    if (!opened) return
-    try {
-      await Promise.allSettled([...this.#receivers].map((receiver) => receiver.close(deadline)))
-      await Promise.allSettled([...this.#senders].map((sender) => sender.close(deadline)))
-    } finally {
-      opened.stopListening()
-      this.#opened = null
-      this.#become(CLOSED)
-      await opened.share.leave()
-    }
+    return { context, share, capabilities, ids, stopListening }
   }
 
   #queues(file: SqliteFile, { topics, group }: Subscription): readonly Queue[] {
@@ -242,15 +213,5 @@ class SqliteBroker implements Broker {
     } catch (error) {
       throw storageError(error, file.path, 'reading')
     }
-  }
-
-  #here(): Opened {
-    if (this.#opened === null) throw new ClosedError('broker')
-    return this.#opened
-  }
-
-  #become(state: BrokerState): void {
-    this.#state = state
-    for (const listener of this.#listeners) listener(state)
   }
 }

@@ -66,8 +66,9 @@ export class SqliteDelivery implements Delivery {
     if (this.#settles()) this.#settler.release(this)
   }
 
-  retry(delayMs: number): void {
+  retry(delayMs: number): true {
     if (this.#settles()) this.#settler.retry(this, delayMs)
+    return true
   }
 
   /** Whether a transaction on this file could settle it too. */

@@ -43,7 +43,7 @@ export class Recovery {
 
   #changed({ status }: BrokerState): void {
     const now = this.#clock.now()
-    if (status === 'up') {
+    if (isWritable(status)) {
       this.#upSince = now
       this.#cancel?.()
       this.#cancel = null
@@ -71,6 +71,11 @@ export class Recovery {
       // Whatever was wrong is the state's reason already.
     }
     this.#trying = false
-    if (this.#health.state.status !== 'up') this.#plan()
+    if (!isWritable(this.#health.state.status)) this.#plan()
   }
+}
+
+/** What makes a file degraded is tried again by whoever it fails. */
+function isWritable(status: BrokerState['status']): boolean {
+  return status === 'up' || status === 'degraded'
 }

@@ -30,6 +30,7 @@ const MOST_IN_ONE = 1_000
 /** Settles follow each other closely: they wait this long for a transaction to ride along with. */
 const PATIENCE_MS = 5
 const PAUSE_AFTER_FAILURE_MS = 200
+const DEGRADED_AFTER_MS = 30_000
 
 /**
  * Settles on their way into the file: gathered while a transaction runs, written by the next one.
@@ -43,6 +44,7 @@ export class Settles {
   #added = 0
   #inFile = 0
   #writing = false
+  #failingSince: number | null = null
   #closed = false
 
   constructor(options: SettlesOptions) {
@@ -84,6 +86,7 @@ export class Settles {
     this.#closed = true
     this.#pending.length = 0
     this.#again.cancel()
+    this.#mended()
     this.#wake()
   }
 
@@ -119,6 +122,7 @@ export class Settles {
 
   #written(applied: readonly boolean[]): void {
     this.#writing = false
+    this.#mended()
     const settles = this.#pending.splice(0, applied.length)
     this.#inFile += settles.length
     this.#write()
@@ -130,12 +134,26 @@ export class Settles {
 
   /** They stay pending: until it works, or until the lease is lost and others deliver them again. */
   #failed(error: Error): void {
-    const { clock, emit } = this.#options
+    const { clock, emit, file } = this.#options
     if (emit.wants('settle.failed')) {
       emit({ type: 'settle.failed', count: this.#pending.length, error })
     }
     this.#wake()
-    if (!this.#closed) this.#again.setBy(clock.now() + PAUSE_AFTER_FAILURE_MS)
+    if (this.#closed) return
+    const now = clock.now()
+    this.#failingSince ??= now
+    if (now - this.#failingSince >= DEGRADED_AFTER_MS) {
+      const seconds = DEGRADED_AFTER_MS / 1_000
+      const reason = `nothing could be settled for ${seconds} s: ${error.message}`
+      file.writer.health.degraded(this, reason)
+    }
+    this.#again.setBy(now + PAUSE_AFTER_FAILURE_MS)
+  }
+
+  #mended(): void {
+    if (this.#failingSince === null) return
+    this.#failingSince = null
+    this.#options.file.writer.health.mended(this)
   }
 
   #wake(): void {

@@ -1,7 +1,7 @@
 import type { Broker } from '../contract/broker.ts'
 import type { Clock } from '../contract/clock.ts'
 import { ClosedError } from '../contract/errors.ts'
-import { integerOption } from '../contract/option.ts'
+import { timeoutOption } from '../contract/option.ts'
 import type { InboxStore, OutboxStore } from '../contract/store.ts'
 import { ReliableConsumer } from '../consume/consumer.ts'
 import type { BatchOptions, Consumed, SingleOptions } from '../consume/options.ts'
@@ -96,15 +96,15 @@ export class Messaging<OutboxTx, InboxTx> implements AsyncDisposable {
    * what was not finished by then comes again, and what did not close is what it rejects with, several
    * as an `AggregateError`. Idempotent.
    */
-  drain({ timeoutMs }: ClosingOptions = {}): Promise<void> {
-    const ms = integerOption('drain.timeoutMs', timeoutMs, 20_000, { min: 0 })
+  drain(options: ClosingOptions = {}): Promise<void> {
+    const ms = timeoutOption('drain', options, 20_000)
     this.#ending ??= this.#end('drain', ms)
     return this.#ending
   }
 
   /** Stops now: running handlers are aborted, what was not settled comes again. Ends like `drain`. Idempotent. */
-  close({ timeoutMs }: ClosingOptions = {}): Promise<void> {
-    const ms = integerOption('close.timeoutMs', timeoutMs, 20_000, { min: 0 })
+  close(options: ClosingOptions = {}): Promise<void> {
+    const ms = timeoutOption('close', options, 20_000)
     this.#ending ??= this.#end('close', ms)
     return this.#ending
   }

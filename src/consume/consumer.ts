@@ -1,6 +1,6 @@
 import { ClosedError, type HoldfastError } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
-import { integerOption } from '../contract/option.ts'
+import { timeoutOption } from '../contract/option.ts'
 import { Emitter } from '../observe/emitter.ts'
 import { logEvents } from '../observe/logging.ts'
 import { withDeadline } from '../policy/deadline.ts'
@@ -84,8 +84,8 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
    * for what the broker does not offer, with code `timeout` when it cannot be reached within
    * `timeoutMs` (default 30 000), and then may be called again; with a `ClosedError` after drain or close.
    */
-  start({ timeoutMs }: WithinOptions = {}): Promise<void> {
-    const withinMs = integerOption('start.timeoutMs', timeoutMs, 30_000, { min: 1 })
+  start(options: WithinOptions = {}): Promise<void> {
+    const withinMs = timeoutOption('start', options, 30_000, 1)
     switch (this.#state.name) {
       case 'idle':
         return this.#start(withinMs)
@@ -115,13 +115,13 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
    * Ends in order: nothing starts any more, handlers finish (those that do not are aborted in time),
    * what has not started goes back, settles are flushed. Resolves within `timeoutMs` (default 30 000).
    */
-  drain({ timeoutMs }: WithinOptions = {}): Promise<void> {
-    return this.#stop(integerOption('drain.timeoutMs', timeoutMs, 30_000, { min: 0 }), true)
+  drain(options: WithinOptions = {}): Promise<void> {
+    return this.#stop(timeoutOption('drain', options, 30_000), true)
   }
 
   /** Ends now: handlers are aborted, what is held goes back. Resolves within `timeoutMs` (default 5 000). */
-  close({ timeoutMs }: WithinOptions = {}): Promise<void> {
-    return this.#stop(integerOption('close.timeoutMs', timeoutMs, END_MS, { min: 0 }), false)
+  close(options: WithinOptions = {}): Promise<void> {
+    return this.#stop(timeoutOption('close', options, END_MS), false)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -80,9 +80,9 @@ function waitUncounted(backoff: Backoff, tried: Tried, random: Random): Verdict 
   return { kind: 'wait', ms: backoff.delayFor(tried.uncounted + 1, random), made: tried.made }
 }
 
-/** The rest of a delay that is longer than the longest level; a native delay never has one. */
+/** The rest of a delay that is longer than the longest level. */
 function onItsWay(ms: number, { made, ordered }: Tried, { retryDelay }: Terms): Verdict {
-  const travels = !ordered && retryDelay === 'levels'
+  const travels = !ordered && retryDelay !== 'none'
   return { kind: travels ? 'retry' : 'wait', ms, made }
 }
 

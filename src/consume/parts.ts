@@ -143,9 +143,7 @@ export class Parts {
       clock,
       random,
       emit,
-      ...(provision === 'none'
-        ? {}
-        : { prepare: (name) => session.provision([this.#topologyOf(name)], provision) }),
+      prepare: (name) => session.provision([this.#topologyOf(name)], provision),
     })
   }
 

@@ -103,16 +103,21 @@ export class Settler {
   }
 
   #retry(held: Held, ms: number, made: number): void {
-    const { group, native } = this.#options
-    if (made > held.made) this.#told.retried(held, ms, 'broker')
-    if (native && held.delivery.retry !== undefined) {
-      held.delivery.retry(Math.ceil(ms))
-      this.#options.holdings.remove(held)
-      return
-    }
+    const counts = made > held.made
+    const isDone = counts && this.#retriesNatively(held, ms)
+    const [shortestMs] = held.topic.retryLevelsMs
+    const travels = shortestMs !== undefined && (!counts || ms >= shortestMs)
+    if (!isDone && !travels) return this.#wait(held, ms, made)
+    if (counts) this.#told.retried(held, ms, 'broker')
+    if (isDone) return this.#options.holdings.remove(held)
     this.#options.crash.at('before_retry_publish')
-    const envelope = retryLetter(held, group, ms, made)
+    const envelope = retryLetter(held, this.#options.group, ms, made)
     void this.#store(held, envelope, 'after_retry_publish_before_ack', null)
+  }
+
+  /** The broker counts what it delays as a try; it says no where it would be early. */
+  #retriesNatively({ delivery }: Held, ms: number): boolean {
+    return this.#options.native && delivery.retry?.(Math.ceil(ms)) === true
   }
 
   #bury(held: Held, verdict: DeadVerdict): void {

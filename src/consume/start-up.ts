@@ -48,7 +48,7 @@ async function openAll(options: StartUpOptions, session: Session): Promise<Live>
   const context = { clock, crash, emit }
   if (inbox !== null) await openStore(inbox, context)
   if (outbox !== null) await openStore(outbox, context)
-  if (provision !== 'none') await session.provision(topology, provision)
+  await session.provision(topology, provision)
   signal.throwIfAborted()
   let receiver: Receiver | null = null
   const around = { settings, session, capabilities, pauses, emit, stopping: signal }

@@ -38,6 +38,12 @@ export interface Broker {
   open(context: BrokerContext): Promise<Capabilities>
   /** Idempotent. `create` makes what is missing and changes nothing that exists; `verify` only looks. */
   provision(topology: Topology, mode: 'create' | 'verify'): Promise<readonly Finding[]>
+  /**
+   * Told instead with topology 'none', and of topics whose groups somebody else declares: what is said
+   * of them is so. Only brokers that cannot find it out by themselves have it. Does no I/O; throws an
+   * error of code `topology` when it contradicts what was said before.
+   */
+  assume?(topology: Topology): void
   /** Durability settings of the live broker, weak ones named. */
   audit(topology: Topology): Promise<readonly Finding[]>
   /** Own queue and window for each purpose, so that a flood of publishes cannot starve dead letters. */
@@ -133,8 +139,12 @@ export interface Delivery {
   ack(): void
   /** Giving up only (shutdown, revoking, hold limit while paused); never for breaker-open or busy: those stay in the lane. Does not count as an attempt. */
   release(): void
-  /** Only where `capabilities.retryDelay` is 'native'. Redelivers after at least `delayMs`, with the attempt count one higher. */
-  retry?(delayMs: number): void
+  /**
+   * Only where `capabilities.retryDelay` is 'native'. Redelivers after at least `delayMs`, with the
+   * attempt count one higher. false: the broker would be earlier, and nothing was done; then it can
+   * be sent to `{ kind: 'group', delayMs }`, as where there are levels.
+   */
+  retry?(delayMs: number): boolean
   /** Lease brokers: keep it ours for that much longer. */
   extend?(ms: number): void
 }

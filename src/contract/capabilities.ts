@@ -13,7 +13,7 @@ export interface Capabilities {
    * unresolved envelope per key.
    */
   readonly keyRunsInOneSend: boolean
-  /** native: `Delivery.retry`; levels: a confirmed send to `{ kind: 'group', delayMs }`; none: in the lane only. */
+  /** native: `Delivery.retry`, where it can wait that long, else as levels; levels: a confirmed send to `{ kind: 'group', delayMs }`; none: in the lane only. */
   readonly retryDelay: 'native' | 'levels' | 'none'
   /** Who counts attempts across processes: the broker itself, our header, nobody. */
   readonly attemptCount: 'broker' | 'header' | 'none'

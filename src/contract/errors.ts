@@ -24,8 +24,9 @@ export const errorCodes = [
   // publishing: unknown
   'timeout',
   'connection-lost',
-  'nacked',
   'unanswered',
+  // publishing: refused where only one place could have stored it, else unknown
+  'nacked',
   // consuming and stores
   'permanent',
   'handler-timeout',

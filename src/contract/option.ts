@@ -31,6 +31,20 @@ export function choiceOption<const T extends string>(
   throw new OptionError(name, value, allowed.map((one) => `'${one}'`).join(', '))
 }
 
+/**
+ * The `timeoutMs` of a call, or its default; throws an `OptionError` for what is no object of options,
+ * for an option of another name, and for anything but a whole number of at least `min`.
+ */
+export function timeoutOption(
+  call: string,
+  given: { readonly timeoutMs?: number },
+  fallback: number,
+  min = 0,
+): number {
+  refuseUnknownOptions(call, given, ['timeoutMs'])
+  return integerOption(`${call}.timeoutMs`, given.timeoutMs, fallback, { min })
+}
+
 /** Throws an `OptionError` unless it is an object of options. */
 export function checkObject(name: string, given: unknown): void {
   if (typeof given === 'object' && given !== null && !Array.isArray(given)) return

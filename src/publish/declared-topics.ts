@@ -1,5 +1,6 @@
 import type { Capabilities, Ordering } from '../contract/capabilities.ts'
 import { CapabilityError, OptionError } from '../contract/errors.ts'
+import type { Envelope } from '../contract/message.ts'
 import { checkedTopicName } from '../contract/names.ts'
 import { checkObject } from '../contract/option.ts'
 import {
@@ -40,14 +41,16 @@ export class DeclaredTopics {
    * Sees to it that the broker has the topic with its declared groups. Rejects with a
    * `CapabilityError` when it cannot keep the topic's order. A topic without declared groups is left
    * to whoever declares them: until then its messages reach nobody, and are refused as unroutable.
+   * Where nobody `met` the topic, as in a relay, its `first` envelope says whether it is ordered.
    */
-  async prepare(name: string, session: Session): Promise<void> {
+  async prepare(name: string, first: Envelope, session: Session): Promise<void> {
     const capabilities = await session.ready()
     const ordering = this.#orderings.get(name)
     if (ordering !== undefined) checkOrdering(name, ordering, capabilities)
     const settings = this.#settings.get(name)
-    if (this.#mode === 'none' || settings?.groups === undefined) return
-    await session.provision([topologyOf(name, ordering ?? 'key', settings)], this.#mode)
+    if (settings === undefined) return
+    const mode = settings.groups === undefined ? 'none' : this.#mode
+    await session.provision([topologyOf(name, ordering ?? orderingOf(first), settings)], mode)
   }
 }
 
@@ -71,6 +74,11 @@ function topologyOf(name: string, ordering: Ordering, settings: TopicSettings): 
     ordering,
     retryLevelsMs: settings.retryLevelsMs ?? DEFAULT_RETRY_LEVELS_MS,
   }
+}
+
+/** Only messages of ordered topics have an order key; whether that is their own or their partition's makes none. */
+function orderingOf({ orderKey }: Envelope): Ordering {
+  return orderKey === null ? 'none' : 'key'
 }
 
 function checkOrdering(name: string, ordering: Ordering, capabilities: Capabilities): void {

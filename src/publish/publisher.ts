@@ -1,6 +1,6 @@
 import { CapabilityError, ClosedError, HoldfastError, OptionError } from '../contract/errors.ts'
 import type { EventType } from '../contract/events.ts'
-import { checkObject, integerOption } from '../contract/option.ts'
+import { checkObject, integerOption, timeoutOption } from '../contract/option.ts'
 import type { OutboxStore } from '../contract/store.ts'
 import type { Topic } from '../contract/topic.ts'
 import { UuidSource } from '../contract/uuid.ts'
@@ -98,10 +98,10 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
    * Opens broker and outbox now instead of with the first message; resolves when both are open. Rejects
    * with code `timeout` when that takes longer; they are opened in the background all the same.
    */
-  async open({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
+  async open(options: TimeoutOptions = {}): Promise<void> {
     this.#refuseIfClosed()
     const { clock } = this.#options
-    const deadline = clock.now() + integerOption('open.timeoutMs', timeoutMs, 30_000, { min: 1 })
+    const deadline = clock.now() + timeoutOption('open', options, 30_000, 1)
     this.#dispatcher.open()
     const opened = async (): Promise<void> => {
       await Promise.all([this.#session.ready(), this.#openStore()])
@@ -197,9 +197,9 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
   }
 
   /** Resolves when everything published before has ended; rejects with code `timeout` when that takes longer. */
-  flush({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
+  flush(options: TimeoutOptions = {}): Promise<void> {
     const { clock } = this.#options
-    const deadline = clock.now() + integerOption('flush.timeoutMs', timeoutMs, 30_000, { min: 0 })
+    const deadline = clock.now() + timeoutOption('flush', options, 30_000)
     const what = `the outcome of ${this.outstanding} messages`
     const flushed = async (): Promise<void> => {
       await Promise.all([this.#dispatcher.flush(deadline), ...this.#batches])
@@ -211,8 +211,8 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
    * Stops: what was not handed to the broker is refused, what was is waited for and then unknown.
    * Each publish is told; `flush` first to lose nothing. Idempotent.
    */
-  close({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
-    const ms = integerOption('close.timeoutMs', timeoutMs, 10_000, { min: 0 })
+  close(options: TimeoutOptions = {}): Promise<void> {
+    const ms = timeoutOption('close', options, 10_000)
     this.#closing ??= this.#close(ms)
     return this.#closing
   }
@@ -326,7 +326,7 @@ export class ReliablePublisher<Tx = unknown> implements AsyncDisposable {
       retry,
       breaker,
       bounds: buffer,
-      prepare: (topic) => this.#topics.prepare(topic, this.#session),
+      prepare: (topic, first) => this.#topics.prepare(topic, first, this.#session),
       diversion: this.#diversion,
     })
   }

@@ -1,7 +1,7 @@
 import type { Deadline } from '../contract/broker.ts'
 import { ClosedError } from '../contract/errors.ts'
 import type { EventType } from '../contract/events.ts'
-import { integerOption } from '../contract/option.ts'
+import { timeoutOption } from '../contract/option.ts'
 import { UuidSource } from '../contract/uuid.ts'
 import { Emitter, type Listener } from '../observe/emitter.ts'
 import { logEvents } from '../observe/logging.ts'
@@ -110,15 +110,15 @@ export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
   }
 
   /** Reads no more, ends what is in flight, gives the leases back and closes. Idempotent. */
-  drain({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
-    const ms = integerOption('drain.timeoutMs', timeoutMs, 30_000, { min: 0 })
+  drain(options: TimeoutOptions = {}): Promise<void> {
+    const ms = timeoutOption('drain', options, 30_000)
     this.#closing ??= this.#drain(this.#options.clock.now() + ms, ms)
     return this.#closing
   }
 
   /** Stops: rows that were not sent stay in the outbox, and so do those not confirmed in time. Idempotent. */
-  close({ timeoutMs }: TimeoutOptions = {}): Promise<void> {
-    const ms = integerOption('close.timeoutMs', timeoutMs, 10_000, { min: 0 })
+  close(options: TimeoutOptions = {}): Promise<void> {
+    const ms = timeoutOption('close', options, 10_000)
     this.#closing ??= this.#close(this.#options.clock.now() + ms, ms)
     return this.#closing
   }
@@ -209,7 +209,7 @@ export class OutboxRelay<Tx = unknown> implements AsyncDisposable {
       emit: this.#emitter.emit,
       deadlineMs: sendTimeoutMs,
       breaker,
-      prepare: (topic) => declared.prepare(topic, this.#session),
+      prepare: (topic, first) => declared.prepare(topic, first, this.#session),
       // A row given up is read again before its followers, so none of them may go before it.
       followers: 'refuse',
       handedOver: (last) => {

@@ -38,8 +38,8 @@ export interface DispatcherOptions<T> {
   readonly breaker?: BreakerOptions | undefined
   /** Default: unbounded, for callers that bound what they hand in themselves. */
   readonly bounds?: Bounds
-  /** Makes sure that a topic exists before its first envelope, again on every new connection. */
-  readonly prepare?: (topic: string) => Promise<void>
+  /** Makes sure that a topic exists before its `first` envelope, again on every new connection. */
+  readonly prepare?: (topic: string, first: Envelope) => Promise<void>
   /** What becomes of a key's followers when its head is given up: they go on (default), or are refused too. */
   readonly followers?: 'continue' | 'refuse'
   readonly diversion?: Diversion | null

@@ -8,6 +8,7 @@ import {
   PublishRefusedError,
   type HoldfastError,
 } from '../contract/errors.ts'
+import type { Envelope } from '../contract/message.ts'
 import type { Accumulator } from './batch.ts'
 import type { Connection } from './connection.ts'
 import { followers } from './gate.ts'
@@ -31,8 +32,8 @@ export interface ForwarderOptions {
   readonly accumulator: Accumulator
   readonly clock: Clock
   readonly diversion: Diversion | null
-  /** Makes sure that a topic exists before its first envelope, again on every new connection. */
-  readonly prepare: ((topic: string) => Promise<void>) | null
+  /** Makes sure that a topic exists before its `first` envelope, again on every new connection. */
+  readonly prepare: ((topic: string, first: Envelope) => Promise<void>) | null
   /** Ends one that can never be sent. */
   readonly end: (pending: Pending, error: HoldfastError) => void
   readonly reports: Reported
@@ -95,7 +96,7 @@ export class Forwarder {
       connection.start()
       return this.#hold(pending, this.#held)
     }
-    if (route.preparedOn !== session.generation && !this.#prepare(route)) {
+    if (route.preparedOn !== session.generation && !this.#prepare(pending)) {
       return this.#hold(pending, route.held)
     }
     if (this.#ends(pending, this.#objection(pending, now))) return null
@@ -139,13 +140,13 @@ export class Forwarder {
   }
 
   /** true: it is there already. Else what waits for it is released or refused later. */
-  #prepare(route: Route): boolean {
+  #prepare({ route, envelope }: Pending): boolean {
     const { prepare, session, connection } = this.#options
     const { generation } = session
     if (prepare === null || !route.isTopic) return this.#prepared(route, generation)
     if (route.preparing) return false
     route.preparing = true
-    prepare(route.name).then(
+    prepare(route.name, envelope).then(
       () => {
         route.preparing = false
         if (connection.capabilities !== null) this.#prepared(route, generation)

@@ -27,6 +27,11 @@ export function troubleOf(code: ErrorCode): 'connection' | 'destination' | 'mess
   }
 }
 
+/** A destination that said no says so for a while: how long it is left alone at least, in milliseconds. */
+export function leastDelayOf(code: ErrorCode): number {
+  return code === 'nacked' ? 1_000 : 0
+}
+
 /** How an envelope ends that is not tried again, after the broker's last word. */
 export function givenUp(pending: Pending): HoldfastError {
   const { unknown, lastError } = pending

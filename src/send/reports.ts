@@ -7,7 +7,7 @@ import type { RetryPolicy } from '../policy/retry.ts'
 import { tellStates } from './breaker-events.ts'
 import type { HandOver, Reported } from './hand-over.ts'
 import type { InFlight } from './in-flight.ts'
-import { givenUp, outOfTime, troubleOf, type SendError } from './outcome.ts'
+import { givenUp, leastDelayOf, outOfTime, troubleOf, type SendError } from './outcome.ts'
 import type { Pending } from './pending.ts'
 import type { Route } from './route.ts'
 
@@ -107,7 +107,8 @@ export class Reports implements Reported {
     if (this.#closing || pending.told || !canHelp || pending.attempts >= retry.attempts) {
       return inFlight.end(pending, givenUp(pending))
     }
-    pending.delayMs = behind ? 0 : retry.backoff.delayFor(pending.attempts, random)
+    const delayMs = behind ? 0 : retry.backoff.delayFor(pending.attempts, random)
+    pending.delayMs = Math.max(delayMs, leastDelayOf(error.code))
     if (clock.now() + pending.delayMs >= pending.deadline) {
       return inFlight.end(pending, outOfTime(pending))
     }
@@ -164,5 +165,5 @@ type Failure = Exclude<SendOutcome, { status: 'confirmed' }>
 
 /** Refusals that only a living broker can have made. */
 function isAnswer(code: ErrorCode): boolean {
-  return code === 'unroutable' || code === 'too-large' || code === 'rejected'
+  return code === 'unroutable' || code === 'too-large' || code === 'rejected' || code === 'nacked'
 }

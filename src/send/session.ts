@@ -1,7 +1,7 @@
 import type { Broker, BrokerState, Deadline } from '../contract/broker.ts'
 import type { Capabilities } from '../contract/capabilities.ts'
 import type { Emit } from '../contract/events.ts'
-import type { TopicTopology } from '../contract/topology.ts'
+import type { TopicTopology, TopologyMode } from '../contract/topology.ts'
 import { SharedBroker, type SessionContext } from './shared-broker.ts'
 
 export type { SessionContext } from './shared-broker.ts'
@@ -57,9 +57,10 @@ export class Session {
   /**
    * Resolves when all of it exists on the present connection; the broker is asked once per topic and
    * connection, and again in the background after every reconnect. Rejects with an error of code
-   * `topology` that lists what was found wrong, or with the broker's own.
+   * `topology` that lists what was found wrong, or with the broker's own. With 'none' the broker is
+   * only told.
    */
-  provision(topics: readonly TopicTopology[], mode: 'create' | 'verify'): Promise<void> {
+  provision(topics: readonly TopicTopology[], mode: TopologyMode): Promise<void> {
     return this.#shared.provision(topics, mode)
   }
 

@@ -12,7 +12,7 @@ import {
   StorageError,
   type ErrorCode,
 } from '../contract/errors.ts'
-import type { Finding, TopicTopology } from '../contract/topology.ts'
+import type { Finding, TopicTopology, TopologyMode } from '../contract/topology.ts'
 import { exponential } from '../policy/backoff.ts'
 import { withDeadline } from '../policy/deadline.ts'
 import { Limiter } from '../policy/limiter.ts'
@@ -128,8 +128,9 @@ export class SharedBroker {
     return () => void this.#listeners.delete(listener)
   }
 
-  async provision(topics: readonly TopicTopology[], mode: 'create' | 'verify'): Promise<void> {
+  async provision(topics: readonly TopicTopology[], mode: TopologyMode): Promise<void> {
     await this.ready()
+    if (mode === 'none') return this.#broker.assume?.({ topics })
     await Promise.all(topics.map((topic) => this.#provisioned(topic, mode)))
   }
 

@@ -65,12 +65,13 @@ export class Limits {
   }
 
   /**
-   * Watches for something that must not happen: fails with `what` when `count()` changes. This
-   * and `still` are the only waits that pass by time, since nothing tells that nothing will come.
+   * Watches for something that must not happen: fails with `what` when `count()` changes, for `forMs`
+   * or a short while. This and `still` are the only waits that pass by time, since nothing tells that
+   * nothing will come.
    */
-  async quiet(what: string, count: () => number): Promise<void> {
+  async quiet(what: string, count: () => number, forMs: number = this.#quietMs): Promise<void> {
     const before = count()
-    const until = this.clock.now() + this.#quietMs
+    const until = this.clock.now() + forMs
     while (this.clock.now() < until) {
       await sleep(this.clock, 5)
       const now = count()

@@ -160,7 +160,8 @@ describe('decide', () => {
     const levels = { retryDelay: 'levels' } as const
     expect(verdict(early, { attempt: 3 }, levels)).toEqual({ kind: 'retry', ms: 700, made: 2 })
     expect(verdict(early, { ordered: true }, levels)).toEqual({ kind: 'wait', ms: 700, made: 0 })
-    expect(verdict(early)).toEqual({ kind: 'wait', ms: 700, made: 0 })
+    expect(verdict(early)).toEqual({ kind: 'retry', ms: 700, made: 0 })
+    expect(verdict(early, {}, { retryDelay: 'none' })).toEqual({ kind: 'wait', ms: 700, made: 0 })
   })
 
   it('never retries before the back-off says so, and never beyond the attempts', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { memory, memoryDatabase, memoryInbox } from '../../adapters/memory/index.ts'
+import type { Topology } from '../../src/contract/topology.ts'
 import { constant } from '../../src/policy/backoff.ts'
 import { ReliableConsumer } from '../../src/consume/consumer.ts'
 import { Gate, Loose, nameOf, Orders, Stage } from './stage.ts'
@@ -358,6 +359,25 @@ describe('start', () => {
     const consumer = stage.consumer({ topic: Orders, topology: 'verify', handler: () => undefined })
     await expect(stage.clock.run(consumer.start())).rejects.toMatchObject({ code: 'topology' })
     await stage.close()
+  })
+
+  it('tells the broker what it was told of its topics where it may not ask for them', async () => {
+    const stage = await Stage.open()
+    const assumed: unknown[] = []
+    const assume = ({ topics }: Topology): void => {
+      assumed.push(...topics.map((one) => [one.name, one.partitions, one.ordering]))
+    }
+    Object.assign(stage.broker, { assume })
+    const topics = { [Orders.name]: { partitions: 3 } }
+    const consumer = stage.consumer({
+      topic: Orders,
+      topics,
+      topology: 'none',
+      handler: () => undefined,
+    })
+    await stage.clock.run(consumer.start())
+    expect(assumed).toEqual([[Orders.name, 3, 'key']])
+    await stage.clock.run(consumer.close())
   })
 })
 

@@ -117,7 +117,7 @@ class Witness {
       },
       retry: (ms) => {
         settle('retry')
-        delivery.retry?.(ms)
+        return delivery.retry?.(ms) ?? false
       },
     }
   }

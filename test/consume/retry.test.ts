@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import type { DeliverySink } from '../../src/contract/broker.ts'
 import { ownHeaders } from '../../src/contract/headers.ts'
 import { constant } from '../../src/policy/backoff.ts'
 import { legOf } from '../../src/consume/retry-levels.ts'
+import { overlaid } from '../conformance/overlay.ts'
 import { type FixedRandom, group, Loose, nameOf, type Order, Stage, text } from './stage.ts'
 
 const levels = { capabilities: { retryDelay: 'levels', attemptCount: 'header' } } as const
@@ -137,6 +139,51 @@ describe('a message without order that fails', () => {
     for (let nth = 1; nth < calls.length; nth++) {
       expect(calls[nth]! - calls[nth - 1]!).toBeGreaterThanOrEqual(nth * 900)
     }
+    await stage.close()
+  })
+
+  it('takes another way where the broker would be early: its level, below the first one the lane', async () => {
+    const stage = await Stage.open()
+    const asked: number[] = []
+    const receive = stage.broker.receive.bind(stage.broker)
+    stage.broker.receive = (subscription, sink) => {
+      const deliver: DeliverySink['deliver'] = (source, batch) => {
+        for (const delivery of batch) {
+          const retry = delivery.retry!.bind(delivery)
+          const shortOnes = (ms: number): boolean => {
+            asked.push(ms)
+            return ms <= 100 && retry(ms)
+          }
+          Object.assign(delivery, { retry: shortOnes })
+        }
+        sink.deliver(source, batch)
+      }
+      return receive(subscription, overlaid(sink, { deliver }))
+    }
+    const delays = [100, 700, 3_000, 400_000]
+    const calls: number[] = []
+    await stage.started({
+      topic: Loose,
+      retry: { attempts: 5, backoff: { delayFor: (attempt) => delays[attempt - 1]! } },
+      handler: () => {
+        calls.push(stage.clock.now())
+        throw new Error('not yet')
+      },
+    })
+    await stage.orders('a1', Loose)
+    await stage.settled()
+    // 3 s take the level of 5 s; 400 s take that of 300 s and then that of 120 s.
+    const waits = calls.slice(1).map((at, nth) => Math.round(at - calls[nth]!))
+    expect(waits).toEqual([100, 700, 5_000, 420_000])
+    expect(asked).toEqual(delays)
+    const told = stage.told('message.retry').map(({ via, attempt }) => [via, attempt])
+    expect(told).toEqual([
+      ['broker', 1],
+      ['lane', 2],
+      ['broker', 3],
+      ['broker', 4],
+    ])
+    expect(stage.dead(Loose)).toHaveLength(1)
     await stage.close()
   })
 

@@ -75,9 +75,9 @@ export class Stage {
       for (const how of ['ack', 'release', 'retry'] as const) {
         const settle = delivery[how]?.bind(delivery)
         if (settle === undefined) continue
-        const watched = (ms: number): void => {
+        const watched = (ms: number): unknown => {
           this.settles.push(`${how} ${delivery.at}`)
-          settle(ms)
+          return settle(ms)
         }
         Object.assign(delivery, { [how]: watched })
       }

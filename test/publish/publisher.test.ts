@@ -12,6 +12,7 @@ import {
   UnroutableError,
 } from '../../src/contract/errors.ts'
 import { topic } from '../../src/contract/topic.ts'
+import type { PublisherOptions } from '../../src/publish/options.ts'
 import { refused, unknown } from '../support/scripted-broker.ts'
 import { Notes, Orders, Stage } from './stage.ts'
 
@@ -115,6 +116,30 @@ describe('publish', () => {
     await other.clock.run(other.publisher.publish(Orders, order))
     await other.clock.run(other.publisher.publish(Notes, 1))
     expect([stage.broker.provisioned, other.broker.provisioned]).toEqual([[], []])
+  })
+
+  it('tells the broker what it was told of topics that it does not declare', async () => {
+    const told = async (given: Partial<PublisherOptions<never>>): Promise<unknown> => {
+      const { clock, publisher, broker } = new Stage({ ...confirming, ...given })
+      await clock.run(publisher.publish(Orders, order))
+      return broker.assumed.flatMap(({ topics }) => topics.map((one) => [one.name, one.partitions]))
+    }
+    const topics = { orders: { groups: ['billing'], partitions: 3 } }
+    expect(await told({ topology: 'none', topics })).toEqual([['orders', 3]])
+    expect(await told({ topics: { orders: { partitions: 3 } } })).toEqual([['orders', 3]])
+    expect(await told({ topics: {} })).toEqual([])
+    expect(await told({ topics })).toEqual([])
+  })
+
+  it('refuses what goes to a topic of which the broker was told otherwise before', async () => {
+    const stage = new Stage({ ...confirming, topology: 'none' })
+    stage.broker.assume = () => {
+      throw new HoldfastError('topology', 'two numbers of partitions')
+    }
+    await expect(stage.clock.run(stage.publisher.publish(Orders, order))).rejects.toMatchObject({
+      name: 'PublishRefusedError',
+      code: 'topology',
+    })
   })
 
   it('works while the broker is down: waits for it within its deadline', async () => {

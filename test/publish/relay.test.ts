@@ -197,6 +197,23 @@ describe('the relay', () => {
     ])
   })
 
+  it('declares a topic as ordered when its rows are, since it knows no more of it than them', async () => {
+    const stage = new RelayStage()
+    await stage.appendTo('loose', 'a', 'b')
+    await stage.appendTo('kept', 'k:1', 'k:2')
+    const topics = { loose: { groups: ['g'] }, kept: { groups: ['g'] } }
+    const { broker } = await stage.relay({ ...confirming, topics })
+    await stage.clock.advance(100)
+    const declared = broker.provisioned.flatMap((one) => one.topics)
+    expect(new Map(declared.map(({ name, ordering }) => [name, ordering]))).toEqual(
+      new Map([
+        ['kept', 'key'],
+        ['loose', 'none'],
+      ]),
+    )
+    expect(declared).toHaveLength(2)
+  })
+
   it('moves rows through the memory broker', async () => {
     const stage = new RelayStage()
     await stage.append(...range(0, 50), ...range(0, 50, 'k'))

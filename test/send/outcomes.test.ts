@@ -69,6 +69,27 @@ const table: readonly (readonly [
   ],
 ]
 
+describe('a destination that said no', () => {
+  it.each([unknown('nacked'), refused('nacked', true)])(
+    'is left alone for a second, whatever the back-off says',
+    async (nacked) => {
+      const sentAt: number[] = []
+      const stage = new Stage({
+        answer: () => {
+          sentAt.push(stage.clock.now())
+          return sentAt.length < 3 ? nacked : CONFIRMED
+        },
+        retry: { attempts: Infinity, backoff: constant(10) },
+      })
+      const { ended } = await stage.send('a', { deadline: 10_000 })
+      await stage.clock.advance(5_000)
+      expect(ended.status).toBe('confirmed')
+      const waits = sentAt.slice(1).map((at, nth) => at - sentAt[nth]!)
+      expect(waits.every((ms) => ms >= 1_000 && ms < 1_200)).toBe(true)
+    },
+  )
+})
+
 describe('a send', () => {
   it.each(table)('that is %s ends %3$s', async (_name, answers, status, facts) => {
     let attempt = 0

@@ -94,6 +94,7 @@ export class ScriptedBroker implements Broker {
   readonly name = 'scripted'
   readonly sends: Handed[] = []
   readonly provisioned: Topology[] = []
+  readonly assumed: Topology[] = []
   readonly closed: Deadline[] = []
   opens = 0
   /** What opening does; default: works at once. */
@@ -142,6 +143,10 @@ export class ScriptedBroker implements Broker {
   provision(topology: Topology): Promise<readonly Finding[]> {
     this.provisioned.push(topology)
     return this.finding(topology)
+  }
+
+  assume(topology: Topology): void {
+    this.assumed.push(topology)
   }
 
   audit(): Promise<readonly Finding[]> {

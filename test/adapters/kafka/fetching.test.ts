@@ -194,6 +194,18 @@ describe('fetching', () => {
     stage.fetching.close()
   })
 
+  it('fails, and is not silent, when something goes wrong that nobody has thought of', async () => {
+    const stage = new Stage()
+    stage.nodes.lead(1, part(0))
+    stage.read(part(0))
+    await stage.clock.advance(100)
+    stage.nodes.leadersOf = () => {
+      throw new Error('unheard of')
+    }
+    await stage.clock.advance(1_000)
+    expect(stage.failures[0]?.message).toContain('unheard of')
+  })
+
   it('follows a leader that moves, without a word to anybody', async () => {
     const stage = new Stage()
     stage.nodes.lead(1, part(0))

@@ -328,7 +328,7 @@ describe('a membership', () => {
     const stage = await new Stage().started()
     expect(stage.membership.isJoining).toBe(false)
     stage.link.beats = [fails(rebalancing)]
-    let end = (_: Error): void => undefined
+    let end: (error: Error) => void = () => undefined
     stage.link.joins = [() => new Promise((_, reject) => (end = reject))]
     await stage.clock.advance(1_000)
     expect(stage.membership.isJoining).toBe(true)
@@ -358,6 +358,21 @@ describe('a membership', () => {
     expect(later.failures[0]).toMatchObject({ code: 'rejected' })
     expect(later.failures[0]?.message).toContain('allow READ on the group')
     expect(later.last).toBe('lost 1')
+  })
+
+  it('fails, and is not silent, when something goes wrong that nobody has thought of', async () => {
+    const stage = await new Stage().started()
+    stage.link.heartbeat = () => {
+      Object.defineProperty(stage.link, 'forgetCoordinator', {
+        value: () => {
+          throw new Error('unheard of')
+        },
+      })
+      return Promise.reject(notCoordinator())
+    }
+    await stage.clock.advance(1_000)
+    expect(stage.failures[0]?.message).toContain('unheard of')
+    expect(stage.last).toBe('lost 1')
   })
 
   it('gives up joining at the deadline', async () => {

@@ -20,7 +20,7 @@ function recordsAt(from: number, count: number): FetchedRecord[] {
 function openSource(given: Partial<PartitionShare> = {}): PartitionSource {
   const share: PartitionShare = {
     clock: new VirtualClock(),
-    room: new Room({ messages: 100_000, bytes: 1_000_000_000 }, () => undefined),
+    room: new Room({ messages: 1_000_000, bytes: 1_000_000_000 }, () => undefined),
     to: { kind: 'topic', topic: 'orders' },
     ordering: 'none',
     touched: () => undefined,

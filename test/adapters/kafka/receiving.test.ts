@@ -123,6 +123,34 @@ describe('what is handed over', () => {
     await stage.close()
   })
 
+  it('is not held up by a partition that finds no room', async () => {
+    const stage = new ReceivingStage()
+    const parts = [0, 1, 2, 3].map((n) => part(n))
+    for (const { partition } of parts) stage.driver.append(`orders/${partition}`, numbers(500))
+    await stage.receive({ parts, maxHeld: { messages: 100 } })
+    const { held, received } = stage.listener
+    const isOther = ({ delivery }: (typeof received)[number]): boolean =>
+      delivery.source.name !== 'orders/0'
+    for (let round = 0; round < 200; round++) {
+      for (const one of [...held].filter(isOther)) stage.listener.ack(one)
+      await stage.clock.settle()
+    }
+    expect(received.filter(isOther)).toHaveLength(1_500)
+    await stage.close()
+  })
+
+  it('leaves room to others when one partition has large ones', async () => {
+    const stage = new ReceivingStage()
+    const big = Array.from({ length: 20 }, () => 'x'.repeat(100_000))
+    stage.driver.append('orders/0', big)
+    await stage.receive({ parts: [part(0), part(1)], maxHeld: { bytes: 1_000_000 } })
+    expect(stage.listener.held.size).toBe(8)
+    stage.driver.append('orders/1', ['other'])
+    await stage.clock.settle()
+    expect(stage.bodies).toContain('other')
+    await stage.close()
+  })
+
   it('stops at pause, also what is read meanwhile, and goes on at resume', async () => {
     const stage = await new ReceivingStage().receive()
     stage.receiver.pause()
@@ -581,6 +609,36 @@ describe('what is given back', () => {
     expect(next.listener.received.map(({ redelivered }) => redelivered)).toEqual(['no'])
   })
 
+  it('is told before it is given up, also after a commit that was on its way', async () => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(3))
+    await stage.receive()
+    const gates: (() => void)[] = []
+    const gate = (): void => {
+      stage.driver.commitGate = new Promise((resolve) => void gates.push(resolve))
+    }
+    gate()
+    stage.ack('0', '1', '2')
+    await stage.clock.advance(600)
+    gate()
+    const { consumer } = stage.driver
+    let isGivenUp = false
+    const by = stage.clock.now() + 5_000
+    const yielding = consumer.callbacks.yielding(consumer.epoch, [part(0)], by)
+    const yielded = yielding.then(() => (isGivenUp = true))
+    await stage.clock.settle()
+    gates[0]!()
+    await stage.clock.settle()
+    expect(isGivenUp).toBe(false)
+    gates[1]!()
+    await stage.clock.run(yielded)
+    stage.driver.append('orders/0', ['new'])
+    const next = await takeOver(stage)
+    expect(next.listener.received.map(({ redelivered }) => redelivered)).toEqual(['no'])
+    await next.close()
+    await stage.close()
+  })
+
   it('comes to the next owner after close', async () => {
     const stage = new ReceivingStage()
     stage.driver.append('orders/0', numbers(4))
@@ -750,6 +808,14 @@ describe('a consumer that fails', () => {
     await stage.clock.settle()
     expect(stage.listener.ends[0]).toMatchObject({ code: 'destination-gone', topic: 'orders' })
     expect(stage.listener.ends[0]?.message).toContain('orders')
+  })
+})
+
+describe('a member', () => {
+  it('says every second at least that it is alive, since that is how it hears of others', async () => {
+    const stage = await new ReceivingStage().receive()
+    expect(stage.driver.consumer.spec.heartbeatIntervalMs).toBeLessThanOrEqual(1_000)
+    await stage.close()
   })
 })
 

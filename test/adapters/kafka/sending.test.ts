@@ -231,6 +231,20 @@ describe('sending to Kafka', () => {
     })
   })
 
+  it('writes nothing whose deadline has passed, however late its timer is', async () => {
+    await warm()
+    desk.send(['0a', '1b'], 0)
+    desk.send(['0c'], -1_000)
+    desk.send(['0d'])
+    expect(desk.driver.texts).toEqual(['t/0: 0d'])
+    await desk.clock.settle()
+    expect(desk.words).toEqual({
+      '0a': 'refused not-sent',
+      '1b': 'refused not-sent',
+      '0c': 'refused not-sent',
+    })
+  })
+
   it('gives a request until just before the last of its deadlines', async () => {
     await warm()
     desk.send(['0a', '1b'], 500)

@@ -10,6 +10,7 @@ export function harness(name: string, options: MemoryOptions, patience = 1): Bro
     connect: () => memory({ sameAs: first }),
     patience,
     shortRetryMs: 60,
+    asksBack: true,
     faults: {
       restart: () => faults.restart(),
       stall: (topic) => {

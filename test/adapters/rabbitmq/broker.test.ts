@@ -3,8 +3,10 @@ import { createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 
 import { rabbitmq } from '../../../adapters/rabbitmq/broker.ts'
-import type { DeliverySink } from '../../../src/contract/broker.ts'
+import type { Delivery, DeliverySink, Source } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
+import { topic } from '../../../src/contract/topic.ts'
+import { ReliableConsumer } from '../../../src/consume/consumer.ts'
 import { startNode, type OwnNode } from '../../brokers/rabbitmq.ts'
 import type { RabbitmqNode } from '../../brokers/rabbitmq-node.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
@@ -196,17 +198,103 @@ describe.each(versions)('the broker on %s', (_, nodeOf) => {
 describe('native delayed retry', () => {
   const nativeRetry = { minMs: 1_000, maxMs: 5_000 }
 
-  it('is a capability from 4.3 on, with the delays on the queue and no retry queues', async () => {
+  it('is a capability from 4.3 on, with the delays on the queue, and retry queues for longer ones', async () => {
     const stage = await BrokerStage.on(sharedNode())
     const { broker, capabilities } = await stage.open({ nativeRetry })
     expect(capabilities).toMatchObject({ retryDelay: 'native', attemptCount: 'broker' })
     await broker.provision(topologyOf('orders', { retryLevelsMs: [1_000] }), 'create')
-    expect(await stage.queues()).toEqual(['orders.a', 'orders.a.dead'])
+    expect(await stage.queues()).toEqual(['orders.a', 'orders.a.dead', 'orders.a.retry.1000'])
     expect(await stage.arguments('orders.a')).toMatchObject({
       'x-delayed-retry-type': 'failed',
       'x-delayed-retry-min': 1_000,
       'x-delayed-retry-max': 5_000,
     })
+    await stage.close()
+  })
+
+  it('is never early: what the queue would bring back too soon takes a retry queue', async () => {
+    const stage = await BrokerStage.on(sharedNode())
+    const Orders = topic<string>('orders')
+    const delays = [800, 1_500, 2_500]
+    const calls: { readonly atMs: number; readonly attempt: number }[] = []
+    const consumer = new ReliableConsumer({
+      broker: stage.broker({ nativeRetry: { minMs: 1_000, maxMs: 2_000 } }),
+      topic: Orders,
+      group: 'a',
+      topics: { orders: { retryLevelsMs: [500, 2_500] } },
+      retry: { attempts: 4, backoff: { delayFor: (attempt) => delays[attempt - 1]! } },
+      logging: 'silent',
+      handler: (_text, { attempt }) => {
+        calls.push({ atMs: systemClock.now(), attempt })
+        if (calls.length <= delays.length) throw new Error('not yet')
+      },
+    })
+    await consumer.start()
+    const { broker } = await stage.open()
+    await sent(broker, { ...envelopeTo('orders', '"one"'), contentType: 'application/json' })
+    await soon('it was handled', () => calls.length === 4)
+    expect(calls.map(({ attempt }) => attempt)).toEqual([1, 2, 3, 4])
+    const waits = calls.slice(1).map(({ atMs }, nth) => atMs - calls[nth]!.atMs)
+    for (const [nth, waitMs] of waits.entries()) {
+      expect(waitMs).toBeGreaterThanOrEqual(delays[nth]! - 2)
+    }
+    await consumer.drain({ timeoutMs: 5_000 })
+    expect(await stage.management.queue(stage.vhost.name, 'orders.a')).toMatchObject({
+      messages: 0,
+    })
+    await stage.close()
+  })
+
+  it('is not for ordered topics: what a lost connection gives back keeps its order', async () => {
+    const stage = await BrokerStage.on(sharedNode())
+    const { broker } = await stage.open({ nativeRetry })
+    await broker.provision(topologyOf('orders', { ordering: 'key' }), 'create')
+    expect(await stage.arguments('orders.a')).not.toHaveProperty('x-delayed-retry-type')
+    for (let n = 0; n < 5; n++) await sent(broker, envelopeTo('orders', `${n}`, 'k'))
+    const held: Delivery[] = []
+    const later: Delivery[] = []
+    const collecting = (into: Delivery[]) => ({
+      ...quiet,
+      deliver: (_: Source, batch: readonly Delivery[]) => void into.push(...batch),
+    })
+    const ordered = {
+      ...subscription,
+      ordering: 'key',
+      maxHeld: { messages: 2, bytes: 1e6 },
+    } as const
+    const first = await broker.receive(ordered, collecting(held))
+    await soon('two are held', () => held.length === 2)
+    expect(held[0]!.retry).toBeUndefined()
+    await stage.node.ctl('close_all_connections', '--vhost', stage.vhost.name, 'by a test')
+    await first.close(systemClock.now() + 5_000).catch(() => undefined)
+    const other = await stage.open({ nativeRetry })
+    await other.broker.receive(
+      { ...ordered, maxHeld: { messages: 9, bytes: 1e6 } },
+      collecting(later),
+    )
+    await soon('all came', () => later.length === 5)
+    const bodies = later.map(({ envelope }) => Buffer.from(envelope.body!).toString())
+    expect(bodies).toEqual(['0', '1', '2', '3', '4'])
+    await stage.close()
+  })
+
+  it('is not expected of mapped queues', async () => {
+    const stage = await BrokerStage.on(sharedNode())
+    const channel = await stage.channel()
+    await channel.assertQueue('mine', { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    const map = { orders: { exchange: '', routingKey: 'mine', groups: { a: { queue: 'mine' } } } }
+    const { broker } = await stage.open({ nativeRetry, map, allowDropOnLimit: true })
+    await broker.provision(topologyOf('orders'), 'create')
+    const deliveries: Delivery[] = []
+    const sink = {
+      ...quiet,
+      deliver: (_: Source, batch: readonly Delivery[]) => void deliveries.push(...batch),
+    }
+    const receiver = await broker.receive(subscription, sink)
+    await sent(broker, envelopeTo('orders', 'one'))
+    await soon('it came', () => deliveries.length === 1)
+    expect(deliveries[0]!.retry).toBeUndefined()
+    await receiver.close(systemClock.now() + 5_000)
     await stage.close()
   })
 

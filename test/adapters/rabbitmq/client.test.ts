@@ -4,19 +4,20 @@ import * as amqplib from 'amqplib'
 import { describe, expect, it } from 'vitest'
 
 import {
-  bareConfirms,
   FLUSH,
   loadAmqplib,
   partsOf,
   type ChannelModel,
   type ConfirmChannel,
-  type Writable,
 } from '../../../adapters/rabbitmq/client.ts'
 import { corkFlushes } from '../../../adapters/rabbitmq/cork.ts'
+import type { Outgoing } from '../../../adapters/rabbitmq/outgoing.ts'
+import { bareConfirms } from '../../../adapters/rabbitmq/publish-writer.ts'
 import { HoldfastError } from '../../../src/contract/errors.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
 
-const message: Writable = {
+const message: Outgoing = {
+  isPlain: true,
   exchange: '',
   routingKey: 'q',
   mandatory: true,
@@ -26,6 +27,7 @@ const message: Writable = {
     deliveryMode: 2,
     mandatory: true,
     messageId: 'm',
+    contentType: undefined,
     headers: { a: 'b' },
   },
 }
@@ -68,11 +70,12 @@ describe('the insides of amqplib', () => {
         return channel.publish(...given)
       },
     })
-    const write = bareConfirms(plain)
+    const writer = bareConfirms(plain)
     const acked = new Promise<number>((resolve) =>
       channel.on('ack', ({ deliveryTag }) => resolve(deliveryTag)),
     )
-    write({ ...message, routingKey: queue })
+    writer.write({ ...message, routingKey: queue })
+    writer.flush()
     expect([await acked, published]).toEqual([1, [queue]])
     const got = await channel.get(queue)
     expect(got && got.properties).toMatchObject({ messageId: 'm', deliveryMode: 2 })

@@ -44,6 +44,7 @@ export class Rig {
       connect: () => rabbitmq({ ...variant, url: this.urls }),
       patience: 4,
       shortRetryMs: 500,
+      asksBack: true,
       faults: this.#faults(),
       secondProcess: {
         module: fileURLToPath(new URL('../../../dist/adapters/rabbitmq/index.js', import.meta.url)),

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
+import type { Source } from '../../../src/contract/broker.ts'
+import { sleep, systemClock } from '../../../src/contract/clock.ts'
 import { startNode, type OwnNode } from '../../brokers/rabbitmq.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
 import type { Listener, Received } from '../../conformance/broker/listener.ts'
@@ -17,6 +19,9 @@ function dealt(keys: number, each: number, first = 0): readonly string[] {
 
 const keyOf = (body: string): string => body.split(':')[0]!
 
+/** Lets some time pass in which something must not happen. */
+const pause = (ms: number): Promise<void> => sleep(systemClock, ms)
+
 /** Fails when the first deliveries of a key, over all listeners, are not 0, 1, 2, … */
 function expectKeyOrder(bodies: readonly string[]): void {
   const seen = new Map<string, number[]>()
@@ -31,14 +36,14 @@ function expectKeyOrder(bodies: readonly string[]): void {
   }
 }
 
-/** Settles at once and writes down what came. */
+/** Writes down what came, and settles it a moment later. */
 function noting(bodies: string[]) {
   return {
     ordering: 'key',
     maxHeld: { messages: 60 },
     onReceived: (received: Received, listener: Listener) => {
       bodies.push(Buffer.from(received.envelope.body!).toString())
-      listener.ack(received)
+      systemClock.after(bodies.length % 4, () => listener.ack(received))
     },
   } as const
 }
@@ -106,53 +111,195 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     return sums
   }
 
+  /** Resolves when no member has more queues than that. */
+  async function shared(topic: string, members: readonly Receiving[], most: number): Promise<void> {
+    let found: ReadonlyMap<Receiving, number> = new Map()
+    await stage.eventually(
+      () => `shares are ${members.map((one) => found.get(one) ?? 0).join(', ')}`,
+      async () => {
+        found = counts(await holders(topic, members))
+        return members.every((one) => (found.get(one) ?? 0) <= most)
+      },
+    )
+  }
+
+  const moves = (...members: readonly Receiving[]): number =>
+    members.reduce((sum, { listener }) => sum + listener.lostSources.length, 0)
+
   it('spread over those who consume, and move with them, without a coordinator', async () => {
     const topic = await stage.topic({ partitions: 24, singleActive: true })
     const setup = { ordering: 'key', onReceived: ack } as const
     const first = await stage.receive(topic, setup)
     expect(counts(await holders(topic, [first])).get(first)).toBe(24)
-    const others = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
-    const three = await holders(topic, [first, ...others])
-    for (const member of [first, ...others]) {
-      expect(counts(three).get(member), 'a share of 24').toBeGreaterThanOrEqual(2)
+    const others = [await stage.receive(topic, setup), await stage.receive(topic, setup)] as const
+    await shared(topic, [first, ...others], 8)
+    await others[0].receiver.close(stage.deadline())
+    await shared(topic, [first, others[1]], 12)
+    expect(first.events.filter(({ type }) => type === 'warning')).toEqual([])
+  })
+
+  it('stay where they are when nobody has more than its share', async () => {
+    const topic = await stage.topic({ partitions: 7, singleActive: true })
+    const setup = { ordering: 'key', onReceived: ack } as const
+    const members = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
+    await shared(topic, members, 4)
+    const before = await holders(topic, members)
+    const movesBefore = moves(...members)
+    for (let look = 0; look < 40; look++) {
+      expect(await holders(topic, members)).toEqual(before)
+      await pause(50)
     }
-    await others[0]!.receiver.close(stage.deadline())
-    const two = await holders(topic, [first, others[1]!])
-    for (const [queue, member] of three) {
-      if (member !== others[0]) expect(two.get(queue), `${queue} stays`).toBe(member)
+    expect(moves(...members)).toBe(movesBefore)
+    expect(movesBefore).toBeLessThanOrEqual(7)
+  })
+
+  it('stay with one who is alone, whoever else reads them without taking part', async () => {
+    const topic = await stage.topic({ partitions: 6, singleActive: true })
+    const alone = await stage.receive(topic, { ordering: 'key', onReceived: ack })
+    const { got, stop } = await stage.foreign(topic)
+    for (let look = 0; look < 20; look++) {
+      expect(counts(await holders(topic, [alone])).get(alone)).toBe(6)
+      await pause(50)
+    }
+    expect(moves(alone)).toBe(0)
+    expect(got).toEqual([])
+    await stop()
+  })
+
+  it('spread again after the queue of the members and all connections were lost', async () => {
+    const topic = await stage.topic({ partitions: 6, singleActive: true })
+    const setup = { ordering: 'key', onReceived: ack } as const
+    const members = [await stage.receive(topic, setup), await stage.receive(topic, setup)]
+    await shared(topic, members, 3)
+    await stage.channel.deleteQueue(`${topic}.a:members`)
+    members.push(await stage.receive(topic, setup))
+    await shared(topic, members, 2)
+    await stage.closeConnections()
+    await shared(topic, members, 2)
+    expect(members.flatMap(({ listener }) => listener.ends)).toEqual([])
+  })
+
+  it('are consumed where nobody may count the members, by whoever came first', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const end = await stage.forbid({ configure: '^$' })
+    try {
+      const setup = { ordering: 'key', onReceived: ack } as const
+      const first = await stage.receive(topic, setup)
+      const second = await stage.receive(topic, setup)
+      await stage.publish(topic, dealt(20, 2), { key: keyOf })
+      await stage.eventually(
+        () => `${first.listener.received.length} of 40 arrived`,
+        () => first.listener.received.length === 40,
+      )
+      await stage.eventually(
+        () => 'nobody was told',
+        () => first.events.some((event) => event.type === 'warning'),
+      )
+      expect(first.events.filter(({ type }) => type === 'warning')).toMatchObject([
+        { code: 'rabbitmq.members', message: expect.stringMatching(/:members".*ACCESS_REFUSED/) },
+      ])
+      expect(second.listener.received).toEqual([])
+      expect([...first.listener.lostSources, ...second.listener.lostSources]).toEqual([])
+    } finally {
+      await end()
     }
   })
 
-  it('hand a queue over only when its old holder has settled', async () => {
-    const topic = await stage.topic({ partitions: 24, singleActive: true })
-    const setup = { ordering: 'key', maxHeld: { messages: 240 } } as const
-    const old = await stage.receive(topic, setup)
-    const bodies = dealt(40, 1)
-    await stage.publish(topic, bodies, { key: keyOf })
+  /** Holds everything; a source that is asked back stays until `letGo`. */
+  class Holder {
+    readonly asked: Source[] = []
+    letGo: () => void = () => undefined
+    readonly setup = {
+      ordering: 'key',
+      maxHeld: { messages: 240 },
+      onRevoking: (sources: readonly Source[]): Promise<void> => {
+        this.asked.push(...sources)
+        return new Promise((resolve) => void (this.letGo = resolve))
+      },
+    } as const
+
+    /** What it holds of what it was asked for. */
+    of({ listener }: Receiving): readonly Received[] {
+      return [...listener.held].filter(({ delivery }) => this.asked.includes(delivery.source))
+    }
+
+    /** Resolves when it was asked for something. */
+    async isAsked(): Promise<void> {
+      await stage.eventually(
+        () => 'nothing was asked back',
+        () => this.asked.length > 0,
+      )
+    }
+  }
+
+  it('hand a queue over only when its old holder has let go of it', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const holder = new Holder()
+    const old = await stage.receive(topic, holder.setup)
+    await stage.publish(topic, dealt(40, 1), { key: keyOf })
     await stage.eventually(
       () => `${old.listener.received.length} of 40 arrived`,
       () => old.listener.received.length === 40,
     )
-    const young = await stage.receive(topic, { ...setup, onReceived: ack })
+    const young = await stage.receive(topic, { ordering: 'key', onReceived: ack })
+    await holder.isAsked()
+    const theirs = holder.of(old)
     await stage.publish(topic, dealt(40, 1, 1), { key: keyOf })
-    const held = new Set(old.listener.received.map(({ delivery }) => delivery.source.name))
-    await quiet(() => young.listener.received.length)
-    for (const { delivery } of young.listener.received) {
-      expect(held, 'a queue with unsettled deliveries moved').not.toContain(delivery.source.name)
-    }
-    while (old.listener.held.size > 0) {
-      for (const one of old.listener.held) old.listener.ack(one)
-      await quiet(() => old.listener.received.length)
-    }
+    await quiet(() => old.listener.received.length)
+    expect(holder.of(old), 'more was handed over after it was asked back').toEqual(theirs)
+    expect(young.listener.received, 'it went before its holder let go').toEqual([])
+    const [settled] = theirs
+    for (const one of theirs) if (one !== settled) old.listener.settle(one, (it) => it.release())
+    old.listener.ack(settled!)
+    holder.letGo()
     await stage.eventually(
-      () => `${old.listener.received.length} + ${young.listener.received.length} of 80`,
-      () => {
-        for (const one of old.listener.held) old.listener.ack(one)
-        return old.listener.received.length + young.listener.received.length === 80
-      },
+      () => `${young.listener.received.length} came to the other`,
+      () => young.listener.received.length >= theirs.length - 1,
     )
-    expect(young.listener.received.length, 'nothing moved at all').toBeGreaterThan(0)
-    expectKeyOrder([...old.listener.bodies, ...young.listener.bodies])
+    const ours = young.listener.received.map(({ envelope }) => envelope.id)
+    expect(ours, 'what was settled came again').not.toContain(settled!.envelope.id)
+    expectKeyOrder([...theirs.map(({ envelope }) => envelope.id!), ...young.listener.bodies])
+    for (const one of young.listener.received) expect(one.attempt).toBe(1)
+  })
+
+  it('go from a holder that keeps on holding when its time is up', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const holder = new Holder()
+    const pace = { everyMs: [50, 150], handOverMs: 300, restMs: 1_000 } as const
+    const old = await stage.receive(topic, { ...holder.setup, pace })
+    await stage.publish(topic, dealt(40, 1), { key: keyOf })
+    const young = await stage.receive(topic, { ordering: 'key', onReceived: ack })
+    await stage.eventually(
+      () => `${moves(old)} were given up`,
+      () => moves(old) >= 2 && young.listener.received.length > 0,
+    )
+    await quiet(() => young.listener.received.length)
+    expect(moves(old)).toBe(2)
+    for (const one of old.listener.held) old.listener.ack(one)
+    const all = [...old.listener.bodies, ...young.listener.bodies]
+    expect(new Set(all).size).toBe(40)
+  })
+
+  it('go on at another in order although the old one could not begin all it got', async () => {
+    const topic = await stage.topic({ partitions: 2, singleActive: true })
+    const bodies: string[] = []
+    // One at a time: what else came waits inside the adapter.
+    const slow = { ...noting(bodies), maxHeld: { messages: 100, bytes: 1 } }
+    const old = await stage.receive(topic, slow)
+    const publishing = stage.publish(topic, dealt(20, 100), { key: keyOf })
+    await stage.eventually(
+      () => 'nothing arrived',
+      () => bodies.length > 20,
+    )
+    const young = await stage.receive(topic, slow)
+    await publishing
+    await stage.eventually(
+      () => `${new Set(bodies).size} of 2000 arrived`,
+      () => new Set(bodies).size === 2_000,
+    )
+    expectKeyOrder(bodies)
+    expect(young.listener.received.length, 'nothing moved').toBeGreaterThan(0)
+    expect(moves(old), 'nothing moved').toBeGreaterThan(0)
   })
 
   it('keep the order of each key while consumers come, close and are cut off', async () => {
@@ -160,50 +307,69 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     const bodies: string[] = []
     const setup = noting(bodies)
     const load = new Load(stage, topic)
-    let current = await stage.receive(topic, setup)
-    for (let turn = 0; turn < 6; turn++) {
+    const members = [await stage.receive(topic, setup)]
+    for (let turn = 0; turn < 9; turn++) {
       const publishing = load.more()
-      const next = await stage.receive(topic, setup)
-      if (turn % 2 === 0) await current.receiver.close(stage.deadline())
-      else {
-        await settled(topic)
-        await stage.cutOff(current)
+      members.push(await stage.receive(topic, setup))
+      if (turn % 3 > 0) {
+        const leaving = members.shift()!
+        if (turn % 3 === 1) await leaving.receiver.close(stage.deadline())
+        else await stage.cutOff(leaving)
       }
       await publishing
-      current = next
     }
     await stage.eventually(
       () => `${new Set(bodies).size} of ${load.sent} arrived`,
       () => new Set(bodies).size === load.sent,
     )
     expectKeyOrder(bodies)
+    await shared(topic, members, 2)
   })
 
-  // A consumer of 4.3 that dies while another waits to take over from it stays registered, and the queue
-  // goes on delivering to it; the timeout of its deliveries is what ends that.
-  it('lose nothing when their holder is cut off in the middle of a hand-over', async () => {
-    const topic = await stage.topic({ partitions: 6, singleActive: true })
-    const bodies: string[] = []
-    const setup = { ...noting(bodies), options: { consumerTimeoutMs: 4_000 } }
-    const load = new Load(stage, topic)
-    let current = await stage.receive(topic, setup)
-    for (let turn = 0; turn < 4; turn++) {
-      const publishing = load.more()
-      const next = await stage.receive(topic, setup)
-      await stage.cutOff(current)
-      await publishing
-      current = next
-    }
-    // Traffic goes on: the broker looks for timed-out deliveries only when something moves.
+  /** Two of them, and all queues with the first, which holds one delivery of each and is giving one up. */
+  async function inHandOver(
+    topic: string,
+  ): Promise<{ old: Receiving; young: Receiving; holder: Holder }> {
+    const holder = new Holder()
+    const old = await stage.receive(topic, holder.setup)
+    await stage.publish(topic, dealt(40, 2), { key: keyOf })
     await stage.eventually(
-      () => `${new Set(bodies).size} of ${load.sent} arrived`,
-      async () => {
-        if (new Set(bodies).size === load.sent) return true
-        await load.more()
-        return false
-      },
-      60_000,
+      () => `${old.listener.received.length} of 80 arrived`,
+      () => old.listener.received.length === 80,
     )
+    const young = await stage.receive(topic, { ordering: 'key', onReceived: ack })
+    await holder.isAsked()
+    await stage.publish(topic, dealt(40, 1, 2), { key: keyOf })
+    expect(young.listener.received).toEqual([])
+    return { old, young, holder }
+  }
+
+  it('go to the next in order when their holder dies in the middle of a hand-over', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const { old, young } = await inHandOver(topic)
+    await stage.cutOff(old)
+    await stage.eventually(
+      () => `${young.listener.received.length} of 120 came to the other`,
+      () => young.listener.received.length >= 120,
+    )
+    expect(new Set(young.listener.bodies).size).toBe(120)
+    expectKeyOrder(young.listener.bodies)
+  })
+
+  it('stay with their holder when the next one dies in the middle of a hand-over', async () => {
+    const topic = await stage.topic({ partitions: 4, singleActive: true })
+    const { old, young, holder } = await inHandOver(topic)
+    await stage.cutOff(young)
+    for (const one of holder.of(old)) old.listener.settle(one, (it) => it.release())
+    holder.letGo()
+    await stage.eventually(
+      () => `${new Set(old.listener.bodies).size} of 120 came`,
+      () => {
+        for (const one of old.listener.held) old.listener.ack(one)
+        return new Set(old.listener.bodies).size === 120
+      },
+    )
+    expectKeyOrder(old.listener.bodies)
   })
 
   it('go to another in order when their holder closes with messages it had not begun', async () => {
@@ -250,6 +416,11 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
     )
     expectKeyOrder(taker.listener.bodies)
     expect(paused.listener.received).toEqual([])
+    for (let look = 0; look < 20; look++) {
+      await stage.publish(topic, dealt(20, 1, look), { key: keyOf })
+      await pause(50)
+    }
+    expect(moves(taker), 'something was left to a consumer that is paused').toBe(0)
     await taker.receiver.close(stage.deadline())
     paused.receiver.resume()
     await stage.publish(topic, texts(10), { key: (body) => body })
@@ -258,22 +429,6 @@ describe.each(['4.3', '4.0'])('partitions of RabbitMQ %s', (version) => {
       () => paused.listener.received.length === 10,
     )
   })
-
-  /** Resolves when every queue is with the consumer of the highest priority: no hand-over is going on. */
-  async function settled(topic: string): Promise<void> {
-    const queues = stage.queues(topic)
-    await stage.eventually(
-      () => 'hand-overs do not end',
-      async () => {
-        const consumers = (await stage.consumers()).filter(({ queue }) => queues.includes(queue))
-        return queues.every((queue) => {
-          const of = consumers.filter((one) => one.queue === queue)
-          const highest = Math.max(...of.map(({ priority }) => priority))
-          return of.some(({ priority, isActive }) => isActive && priority === highest)
-        })
-      },
-    )
-  }
 
   /** Resolves when the count has stood still for a while. */
   async function quiet(count: () => number): Promise<void> {

@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto'
 
 import * as amqplib from 'amqplib'
 
+import type { BalancePace } from '../../../adapters/rabbitmq/balance.ts'
 import { Connector } from '../../../adapters/rabbitmq/connector.ts'
 import { resolveOptions, type Resolved } from '../../../adapters/rabbitmq/options.ts'
 import { RabbitmqReceiver } from '../../../adapters/rabbitmq/receiver.ts'
 import { TopicTable } from '../../../adapters/rabbitmq/topics.ts'
 import type { Wire } from '../../../adapters/rabbitmq/wire.ts'
-import type { Subscription } from '../../../src/contract/broker.ts'
+import type { Source, Subscription } from '../../../src/contract/broker.ts'
 import { systemClock, systemRandom, type Clock } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import type { Emit, HoldfastEvent } from '../../../src/contract/events.ts'
@@ -29,8 +30,12 @@ export interface ReceiveSetup {
   readonly ordering?: Subscription['ordering']
   readonly maxHeld?: Partial<Subscription['maxHeld']>
   readonly onReceived?: (received: Parameters<OnReceived>[0], listener: Listener) => void
+  /** When sources are asked back. Default: releases what is held of them. */
+  readonly onRevoking?: (sources: readonly Source[]) => Promise<void>
   readonly options?: Partial<Resolved>
   readonly clock?: Clock
+  /** How fast partitions move. Default: fast. */
+  readonly pace?: BalancePace
   /** Through a proxy, for example. */
   readonly port?: number
 }
@@ -48,6 +53,9 @@ export interface Receiving {
 }
 
 const LIMIT_MS = 30_000
+
+/** Moves a partition within tenths of a second, and the same one again after a second. */
+const FAST: BalancePace = { everyMs: [50, 150], handOverMs: 2_000, restMs: 1_000 }
 const group = 'a'
 
 /** A virtual host with queues declared by hand, and receivers on them; nothing here is the adapter's own but these. */
@@ -170,17 +178,17 @@ export class ReceivingStage {
 
   /** Who consumes what, as the broker sees it. */
   async consumers(): Promise<
-    readonly { readonly queue: string; readonly isActive: boolean; readonly priority: number }[]
+    readonly { readonly queue: string; readonly channel: string; readonly isActive: boolean }[]
   > {
-    const columns = ['queue_name', 'active', 'arguments']
+    const columns = ['queue_name', 'channel_pid', 'active']
     const text = await this.node.ctl('list_consumers', '-p', this.vhost.name, ...columns)
     const rows = text.split('\n').map((line) => line.split('\t'))
     return rows
-      .filter(([, active]) => active === 'true' || active === 'false')
-      .map(([queue, active, args]) => ({
+      .filter(([, , active]) => active === 'true' || active === 'false')
+      .map(([queue, channel, active]) => ({
         queue: queue!,
+        channel: channel!,
         isActive: active === 'true',
-        priority: Number(/"x-priority",(\d+)/.exec(args ?? '')?.[1] ?? 0),
       }))
   }
 
@@ -189,7 +197,7 @@ export class ReceivingStage {
     topic: string | readonly string[],
     setup: ReceiveSetup = {},
   ): Receiving & { opened: Promise<void> } {
-    const { clock = systemClock, port, maxHeld, ordering = 'none' } = setup
+    const { clock = systemClock, port, maxHeld, ordering = 'none', pace = FAST } = setup
     const events: HoldfastEvent[] = []
     const health: string[] = []
     const emit: Emit = Object.assign((event: HoldfastEvent) => void events.push(event), {
@@ -208,6 +216,7 @@ export class ReceivingStage {
       connector,
       options,
       context,
+      pace,
       topics: this.#topics,
       subscription: {
         ...{ topics, group, ordering, from: 'now' },
@@ -217,6 +226,7 @@ export class ReceivingStage {
       health: (state, reason) => void health.push(reason === null ? state : `${state}: ${reason}`),
     })
     listener.attach(receiver)
+    if (setup.onRevoking !== undefined) listener.revoking = setup.onRevoking
     const receiving = {
       receiver,
       listener,
@@ -234,6 +244,29 @@ export class ReceivingStage {
     const { opened, ...receiving } = this.begin(topic, setup)
     await opened
     return receiving
+  }
+
+  /** Another program's consumer on every queue of the topic; what comes to it is acknowledged. */
+  async foreign(topic: string): Promise<{ readonly got: string[]; stop(): Promise<void> }> {
+    const model = await amqplib.connect(this.vhost.url)
+    const channel = await model.createChannel()
+    const got: string[] = []
+    for (const queue of this.queues(topic)) {
+      await channel.consume(queue, (message) => {
+        if (message === null) return
+        got.push(message.content.toString())
+        channel.ack(message)
+      })
+    }
+    return { got, stop: () => model.close() }
+  }
+
+  /** Takes rights from everybody; returns how they come back. */
+  async forbid(rights: { configure?: string; read?: string }): Promise<() => Promise<void>> {
+    const path = `permissions/${encodeURIComponent(this.vhost.name)}/guest`
+    const all = { configure: '.*', write: '.*', read: '.*' }
+    await this.node.management.put(path, { ...all, ...rights })
+    return () => this.node.management.put(path, all)
   }
 
   /** As a crash would: its connection ends without a word, and it never comes back. */

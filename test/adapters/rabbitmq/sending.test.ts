@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { UnroutableError } from '../../../src/contract/errors.ts'
-import type { Envelope } from '../../../src/contract/message.ts'
+import type { Destination, Envelope } from '../../../src/contract/message.ts'
 import { FaultProxy } from '../../brokers/proxy/fault-proxy.ts'
 import { sharedNode } from '../../brokers/shared-node.ts'
 import { envelope, envelopes, inWords, SendingStage, type Sending } from './sending-stage.ts'
@@ -45,6 +45,18 @@ describe('a healthy broker', () => {
     expect([stored.length, new Set(stored).size]).toEqual([5_000, 5_000])
   })
 
+  it('keeps the order of small and large messages of one burst', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending()
+    const batch = envelopes(topic, 300).map((one, n) =>
+      n % 7 === 3 ? { ...one, body: Buffer.alloc(20_000 * (1 + (n % 10)), n) } : one,
+    )
+    stage.send(sending, batch)
+    await stage.settled(sending)
+    expect(sending.reports.summary).toEqual({ confirmed: 300 })
+    expect(await stage.drain(stage.queue(topic))).toEqual(batch.map(({ id }) => id))
+  })
+
   it('reports nothing from inside send, not even what is refused at once', async () => {
     const topic = await stage.topic()
     const sending = stage.sending({ options: { maxBodyBytes: 8 } })
@@ -58,6 +70,58 @@ describe('a healthy broker', () => {
     await stage.settled(sending)
     expect(inWords(sending.reports.outcomes.get('large'))).toBe('refused too-large')
     expect(inWords(sending.reports.outcomes.get('small'))).toBe('confirmed')
+  })
+})
+
+describe('a queue that is full', () => {
+  const alone = { kind: 'group', group: 'a', delayMs: 0 } as const
+
+  /** How so many more end than the queue takes, sent on ways that are told apart by their id. */
+  async function overflowing(
+    topic: string,
+    ways: Readonly<Record<string, Destination>>,
+  ): Promise<Sending> {
+    const sending = stage.sending()
+    const names = Object.keys(ways)
+    const failed = (): number => sending.reports.sent - sending.reports.ids('confirmed').length
+    // A quorum queue takes what is on its way before it rejects.
+    for (let burst = 0; failed() < 20 && burst < 40; burst++) {
+      const batch = names.map((name) => envelope(topic, `${name} ${burst}`, { to: ways[name]! }))
+      stage.send(sending, batch)
+      await stage.settled(sending)
+    }
+    return sending
+  }
+
+  it('refuses what can only have gone to it when it is a quorum queue of ours', async () => {
+    const topic = await stage.topic({ arguments: { 'x-max-length': 5 } })
+    stage.topics.keep(topic).quorum.add(stage.queue(topic))
+    const sending = await overflowing(topic, {
+      alone: { ...alone, topic },
+      fanned: { kind: 'topic', topic },
+    })
+    const words = new Set(
+      [...sending.reports.outcomes].map(([id, one]) => `${id.split(' ')[0]} ${inWords(one)}`),
+    )
+    expect([...words].toSorted()).toEqual([
+      'alone confirmed',
+      'alone refused nacked',
+      'fanned confirmed',
+      'fanned unknown nacked',
+    ])
+    const stored = new Set(await stage.drain(stage.queue(topic)))
+    expect(sending.reports.ids('refused').filter((id) => stored.has(id))).toEqual([])
+    const [refused] = [...sending.reports.outcomes.values()].filter(
+      ({ status }) => status === 'refused',
+    )
+    expect(refused).toMatchObject({ error: { retryable: true } })
+  })
+
+  it('leaves it unknown on a queue of which nobody knows the type', async () => {
+    const topic = await stage.topic({ arguments: { 'x-max-length': 5 } })
+    const sending = await overflowing(topic, { alone: { ...alone, topic } })
+    expect(Object.keys(sending.reports.summary).toSorted()).toEqual(['confirmed', 'unknown nacked'])
+    await stage.drain(stage.queue(topic))
   })
 })
 
@@ -131,6 +195,17 @@ describe('messages that reach no queue', () => {
       () => words.filter(Boolean).length === 2,
     )
     expect(words).toEqual(['confirmed', 'refused unroutable'])
+  })
+
+  it('are refused also when the way to their topic became another one meanwhile', async () => {
+    const lonely = `${await stage.topic()}-lonely`
+    await stage.operate((channel) => channel.assertExchange(lonely, 'topic', { durable: true }))
+    const sending = stage.sending()
+    expect(await outcomeOf(sending, envelope(lonely, 'warm'))).toBe('refused unroutable')
+    stage.send(sending, [envelope(lonely, 'keyed', { key: Buffer.from('k') })])
+    stage.topics.keep(lonely).settle(3)
+    await stage.settled(sending)
+    expect(inWords(sending.reports.outcomes.get('keyed'))).toBe('refused unroutable')
   })
 
   it('say so for a queue that is missing, on the way to one group', async () => {
@@ -210,13 +285,14 @@ describe('a message that kills its channel', () => {
   it('is found once for all that go to the same missing exchange', async () => {
     const topic = await stage.topic()
     const sending = stage.sending()
-    const batch = envelopes(topic, 600).map((one, n) =>
+    // More than fit the window, so that some of them still wait when the channel is killed.
+    const batch = envelopes(topic, 4_000).map((one, n) =>
       n % 2 === 0 ? envelope('no-such-exchange', one.id!) : one,
     )
     stage.send(sending, batch)
     await stage.settled(sending)
-    expect(sending.reports.summary['refused unroutable']).toBe(300)
-    expect(sending.reports.ids('confirmed')).toHaveLength(300)
+    expect(sending.reports.summary['refused unroutable']).toBe(2_000)
+    expect(sending.reports.ids('confirmed')).toHaveLength(2_000)
     expect(sending.wires.length).toBeLessThanOrEqual(3)
   })
 

@@ -72,6 +72,31 @@ describe('the plan of a topic', () => {
     })
   })
 
+  it('uses no number as routing key while nobody said whether there are partitions', () => {
+    const table = tableOf({ mapped: { exchange: 'there' } })
+    const plan = table.keep('orders')
+    expect(['42', '', 'k', '4k'].map((text) => plan.routingKey(key(text)))).toEqual([
+      '',
+      '',
+      'k',
+      '4k',
+    ])
+    expect(table.of('mapped').routingKey(key('42'))).toBe('42')
+    plan.settle(null)
+    expect([plan.isKnown, plan.routingKey(key('42'))]).toEqual([true, '42'])
+    plan.settle(6)
+    expect(plan.routingKey(key('42'))).toBe(String(partitionOf(key('42'), 6)))
+  })
+
+  it('keeps what it was told, and forgets only what it guessed', () => {
+    const table = tableOf()
+    table.keep('orders').tell({ ordering: 'key', partitions: 2 })
+    for (let n = 0; n < 3_000; n++) table.of(`topic-${n}`)
+    expect([table.of('orders').partitions, table.of('orders').ordered]).toEqual([2, true])
+    table.keep('orders').tell({ ordering: 'none', partitions: null })
+    expect([table.of('orders').partitions, table.of('orders').ordered]).toEqual([2, true])
+  })
+
   it('answers for topics that nobody declared, in bounded memory, and never throws', () => {
     const table = tableOf()
     const guess = table.of('unknown')

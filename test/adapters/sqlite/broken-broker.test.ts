@@ -1,38 +1,27 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
-import type { Driver } from '../../../adapters/sqlite/driver.ts'
-import { openDatabase, sqlite, sqliteOutbox } from '../../../adapters/sqlite/index.ts'
+import { sqlite, sqliteOutbox } from '../../../adapters/sqlite/index.ts'
 import type { HoldfastError } from '../../../src/contract/errors.ts'
 import type { HoldfastEvent } from '../../../src/contract/events.ts'
 import { topic } from '../../../src/contract/topic.ts'
 import { ReliablePublisher } from '../../../src/publish/publisher.ts'
 import { OutboxRelay } from '../../../src/publish/relay.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { anyDriver, OpenedFiles } from './opened-files.ts'
 import { envelopes, openBroker, send, soon, until, words } from './stage.ts'
 
-const folder = scratch()
-let files = 0
+const files = new OpenedFiles()
 
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close()
-})
-afterAll(() => folder.remove())
-
-const driver = (await availableDrivers())[0] as Driver
 const Orders = topic<{ readonly n: number }>('orders')
 const topics = { orders: { groups: ['billing'] } }
 
 function dropTable(file: string): void {
-  const raw = driver.connect(file)
-  raw.exec('DROP TABLE holdfast_message')
-  raw.close()
+  files.exec(file, 'DROP TABLE holdfast_message')
 }
 
 /** Overwrites the page the table of messages begins with. */
 function damageTable(file: string): void {
-  const raw = driver.connect(file)
+  const raw = anyDriver.connect(file)
   const root = raw
     .prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'holdfast_message'")
     .get()?.['rootpage'] as number
@@ -51,24 +40,23 @@ const broken = [
 
 describe('a broker file with healthy messages on their way to it', () => {
   it.each(broken)('keeps every outbox row while it has $what', async ({ code, make }) => {
-    const [broken, shop] = [folder.file(`broker-${files}.db`), folder.file(`shop-${files++}.db`)]
+    const [broken, shop] = [files.next(), files.next()]
     const broker = await openBroker({ file: broken })
     await broker.close(soon())
     const outbox = sqliteOutbox({ file: shop })
-    const database = await openDatabase({ file: shop })
-    closing.push(() => database.close())
+    const database = await files.database(shop)
     const events: HoldfastEvent[] = []
     const on = (event: HoldfastEvent): void => void events.push(event)
     const common = { broker: sqlite({ file: broken }), outbox, topics, logging: 'silent' } as const
     const publisher = new ReliablePublisher(common)
-    closing.push(() => publisher.close({ timeoutMs: 500 }))
+    files.afterwards(() => publisher.close({ timeoutMs: 500 }))
     await publisher.open()
     make(broken)
     await database.transaction(async (tx) => {
       for (let n = 0; n < 20; n++) await publisher.publishIn(tx, Orders, { n })
     })
     const relay = new OutboxRelay({ ...common, attempts: 1, on })
-    closing.push(() => relay.close({ timeoutMs: 500 }))
+    files.afterwards(() => relay.close({ timeoutMs: 500 }))
     await relay.start()
     const told = (): HoldfastError | undefined => {
       const found = events.find(({ type }) => type === 'relay.error')
@@ -81,11 +69,9 @@ describe('a broker file with healthy messages on their way to it', () => {
   })
 
   it('does not call messages bad that came together when a table is missing', async () => {
-    const file = folder.file(`broker-${files++}.db`)
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    const broker = await files.broker(file)
+    const database = await files.database(file)
     await database.transaction((tx) => tx.run('DROP TABLE holdfast_message'))
     const [one, other] = [broker.sender('relay'), broker.sender('relay')]
     // In one turn, so that each is tried alone after it failed in company.

@@ -1,70 +1,31 @@
 import { existsSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 
 import type { Connection, Driver, Statement } from '../../../adapters/sqlite/driver.ts'
 import { SqliteFile } from '../../../adapters/sqlite/file.ts'
-import {
-  openDatabase,
-  sqlite,
-  sqliteInbox,
-  sqliteOutbox,
-  type SqliteDatabase,
-} from '../../../adapters/sqlite/index.ts'
-import type { Broker, BrokerState } from '../../../src/contract/broker.ts'
+import { openDatabase, sqlite, sqliteInbox, sqliteOutbox } from '../../../adapters/sqlite/index.ts'
+import type { BrokerState } from '../../../src/contract/broker.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { StorageError } from '../../../src/contract/errors.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { anyDriver, OpenedFiles } from './opened-files.ts'
 import {
   context,
   envelopes,
-  GROUP,
-  openBroker,
+  group,
   rejection,
   rowsFor,
   send,
   soon,
   take,
-  TOPIC,
   until,
   words,
 } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const nextFile = (): string => folder.file(`trouble-${files++}.db`)
-
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close()
-})
-afterAll(() => folder.remove())
-
-const driver = (await availableDrivers())[0] as Driver
-
-async function databaseOn(file: string, busyMs = 5_000): Promise<SqliteDatabase> {
-  const database = await openDatabase({ file, busyMs })
-  closing.push(() => database.close())
-  return database
-}
-
-async function brokerOn(file: string): Promise<Broker> {
-  const broker = await openBroker({ file, pollMs: 5 })
-  closing.push(() => broker.close(soon()))
-  return broker
-}
-
-/** Another program at the file. */
-function outside(file: string): Connection {
-  const connection = driver.connect(file)
-  closing.push(async () => connection.close())
-  return connection
-}
-
-const group = { kind: 'group', topic: TOPIC, group: GROUP, delayMs: 0 } as const
+const files = new OpenedFiles()
 
 describe('a database file', () => {
   it('is in WAL mode with synchronous = FULL, read back by the audit', async () => {
-    const broker = await brokerOn(nextFile())
+    const broker = await files.broker(files.next())
     expect(await broker.audit({ topics: [] })).toEqual([])
     const weak = vi.spyOn(SqliteFile.prototype, 'durability')
     weak.mockReturnValue({ journalMode: 'delete', synchronous: 1 })
@@ -80,19 +41,22 @@ describe('a database file', () => {
     ['synchronous', 'PRAGMA synchronous', 1],
     ['journal_mode', 'PRAGMA journal_mode', 'delete'],
   ])('is refused when %s does not read back as set', (name, asked, answer) => {
-    const lying: Driver = { name: driver.name, connect: (file) => liar(file, name, asked, answer) }
+    const lying: Driver = {
+      name: anyDriver.name,
+      connect: (file) => liar(file, name, asked, answer),
+    }
     const parts = { clock: systemClock, random: systemRandom }
-    const open = (): unknown => SqliteFile.open({ path: nextFile(), driver: lying, ...parts })
+    const open = (): unknown => SqliteFile.open({ path: files.next(), driver: lying, ...parts })
     expect(open).toThrow(StorageError)
     expect(open).toThrow(new RegExp(`power loss.*${name} is ${answer}`))
   })
 
   it('is one file, with one writer, however its path is spelt', async () => {
-    const file = nextFile()
-    const first = await databaseOn(file)
-    const link = nextFile()
+    const file = files.next()
+    const first = await files.database(file)
+    const link = files.next()
     symlinkSync(file, link)
-    const second = await databaseOn(link)
+    const second = await files.database(link)
     expect(second.file).toBe(first.file)
     const nested = first.transaction(() => second.transaction(() => 1))
     expect((await rejection(nested)).code).toBe('own-transaction')
@@ -105,7 +69,7 @@ describe('a database file', () => {
   })
 
   it('refuses options it does not know, and values out of range, by name', () => {
-    const file = nextFile()
+    const file = files.next()
     expect(() => sqlite({ file, leaseMS: 5 } as never)).toThrow(/sqlite\.leaseMS/)
     expect(() => sqlite({ file, leaseMs: 10 })).toThrow(/leaseMs: got 10; allowed: .*500/)
     expect(() => sqlite({ file, driver: 'libsql' as never })).toThrow(/driver: got "libsql"/)
@@ -115,13 +79,13 @@ describe('a database file', () => {
   })
 
   it('says when its folder does not exist', async () => {
-    const error = await rejection(openDatabase({ file: folder.file('nowhere/a.db') }))
+    const error = await rejection(openDatabase({ file: files.path('nowhere/a.db') }))
     expect(error.code).toBe('storage')
     expect(error.message).toMatch(/nowhere\/a\.db cannot be opened: its folder has to exist/)
   })
 
   it('says when it is not a database', async () => {
-    const file = nextFile()
+    const file = files.next()
     writeFileSync(file, 'This is a text, long enough to be no SQLite header. '.repeat(40))
     for (const open of [
       () => openDatabase({ file }),
@@ -136,8 +100,8 @@ describe('a database file', () => {
   })
 
   it('says when it is damaged, to whoever sends', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
     const sender = broker.sender('publish')
     await send(sender, envelopes(['a']))
     await broker.close(soon())
@@ -148,7 +112,7 @@ describe('a database file', () => {
     readFileSync(file).copy(whole, 0, 0, 4_096)
     writeFileSync(file, whole)
     const again = sqlite({ file })
-    closing.push(() => again.close(soon()))
+    files.afterwards(() => again.close(soon()))
     const opening = again.open(context()).then(
       async () => words(await send(again.sender('publish'), envelopes(['b']))),
       (error: { code: string }) => [error.code],
@@ -157,9 +121,9 @@ describe('a database file', () => {
   })
 
   it('says when it cannot be written, and loses nothing that waited', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
-    const database = await databaseOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
+    const database = await files.database(file)
     const states: BrokerState['status'][] = []
     broker.onState(({ status }) => void states.push(status))
     await database.transaction((tx) => tx.get('PRAGMA query_only = ON'))
@@ -172,9 +136,9 @@ describe('a database file', () => {
   })
 
   it('says when it is full, and goes on when it is not any more', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
-    const database = await databaseOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
+    const database = await files.database(file)
     const sender = broker.sender('publish')
     const pages = await database.transaction((tx) => tx.get('PRAGMA page_count'))
     const limit = Number(pages?.['page_count']) + 2
@@ -200,9 +164,9 @@ describe('a database file', () => {
   })
 
   it('keeps what is small when what is large does not fit any more', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
-    const database = await databaseOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
+    const database = await files.database(file)
     const sender = broker.sender('publish')
     await send(sender, envelopes(['x']))
     const taker = await take(broker)
@@ -221,9 +185,9 @@ describe('a database file', () => {
 
 describe('a file another process has locked', () => {
   it('is waited for', async () => {
-    const file = nextFile()
-    const database = await databaseOn(file)
-    const other = outside(file)
+    const file = files.next()
+    const database = await files.database(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     const waiting = database.transaction((tx) => tx.get('SELECT 1 AS one'))
     systemClock.after(300, () => other.exec('COMMIT'))
@@ -231,9 +195,9 @@ describe('a file another process has locked', () => {
   })
 
   it('is given up after busyMs, not before, with an error that says so', async () => {
-    const file = nextFile()
-    const database = await databaseOn(file, 400)
-    outside(file).exec('BEGIN IMMEDIATE')
+    const file = files.next()
+    const database = await files.database(file, { busyMs: 400 })
+    files.outside(file).exec('BEGIN IMMEDIATE')
     const startedMs = systemClock.now()
     const error = await rejection(database.transaction(() => 1))
     expect(systemClock.now() - startedMs).toBeGreaterThanOrEqual(400)
@@ -243,19 +207,18 @@ describe('a file another process has locked', () => {
   })
 
   it('waits 5 seconds unless told otherwise', async () => {
-    const file = nextFile()
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
-    const other = outside(file)
+    const file = files.next()
+    const database = await files.database(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     systemClock.after(4_000, () => other.exec('ROLLBACK'))
     expect(await database.transaction(() => 'through')).toBe('through')
   })
 
   it('does not stop the event loop meanwhile', async () => {
-    const file = nextFile()
-    const database = await databaseOn(file, 600)
-    outside(file).exec('BEGIN IMMEDIATE')
+    const file = files.next()
+    const database = await files.database(file, { busyMs: 600 })
+    files.outside(file).exec('BEGIN IMMEDIATE')
     let ticks = 0
     const tick = (): void => {
       ticks++
@@ -267,10 +230,10 @@ describe('a file another process has locked', () => {
   })
 
   it('refuses a message at its deadline as not sent, and never stores it', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
     const sender = broker.sender('publish')
-    const other = outside(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     const late = send(sender, envelopes(['late']), 200)
     const patient = send(sender, envelopes(['patient'], { key: 'other' }))
@@ -282,10 +245,10 @@ describe('a file another process has locked', () => {
   })
 
   it('does not store a key behind one that was given up', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
     const sender = broker.sender('publish')
-    const other = outside(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     const first = send(sender, envelopes(['1']), 150)
     const second = send(sender, [...envelopes(['2']), ...envelopes(['x'], { key: 'other' })])
@@ -295,11 +258,11 @@ describe('a file another process has locked', () => {
   })
 
   it('makes the broker blocked, then up again', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
     const states: string[] = []
     broker.onState(({ status }) => void states.push(status))
-    const other = outside(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     const sending = send(broker.sender('publish'), envelopes(['a']))
     await until(() => states.at(-1) === 'blocked', 'blocked')
@@ -309,12 +272,12 @@ describe('a file another process has locked', () => {
   })
 
   it('keeps settles until they can be written', async () => {
-    const file = nextFile()
-    const broker = await brokerOn(file)
+    const file = files.next()
+    const broker = await files.broker(file)
     await send(broker.sender('publish'), envelopes(['a']))
     const taker = await take(broker)
     await until(() => taker.deliveries.length === 1, 'the message')
-    const other = outside(file)
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     taker.deliveries[0]?.ack()
     const early = await rejection(taker.receiver.flush(systemClock.now() + 100))
@@ -325,22 +288,20 @@ describe('a file another process has locked', () => {
   })
 
   it('opens when the lock is gone', async () => {
-    const file = nextFile()
-    const other = outside(file)
+    const file = files.next()
+    const other = files.outside(file)
     other.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (x); BEGIN IMMEDIATE')
     const broker = sqlite({ file })
-    closing.push(() => broker.close(soon()))
+    files.afterwards(() => broker.close(soon()))
     const opening = broker.open(context())
     systemClock.after(200, () => other.exec('COMMIT'))
     expect((await opening).keyRunsInOneSend).toBe(true)
   })
 
   it('lets an outbox append again when the lock is gone', async () => {
-    const file = nextFile()
-    const outbox = sqliteOutbox({ file, busyMs: 150 })
-    await outbox.open(context())
-    closing.push(() => outbox.close())
-    const other = outside(file)
+    const file = files.next()
+    const outbox = await files.outbox(file, { busyMs: 150 })
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     expect((await rejection(outbox.appendAlone(rowsFor(['a'])))).code).toBe('storage-busy')
     other.exec('COMMIT')
@@ -349,11 +310,9 @@ describe('a file another process has locked', () => {
   })
 
   it('makes an inbox busy, which is no failure', async () => {
-    const file = nextFile()
-    const inbox = sqliteInbox({ file, busyMs: 150 })
-    await inbox.open(context())
-    closing.push(() => inbox.close())
-    outside(file).exec('BEGIN IMMEDIATE')
+    const file = files.next()
+    const inbox = await files.inbox(file, { busyMs: 150 })
+    files.outside(file).exec('BEGIN IMMEDIATE')
     const messages = [{ consumer: 'c', id: 'm' }]
     expect(await inbox.run(messages, 'each', async () => ['done'])).toEqual(['busy'])
     expect(await inbox.run(messages, 'batch', async () => ['done'])).toEqual(['busy'])
@@ -362,7 +321,7 @@ describe('a file another process has locked', () => {
 
 /** A connection that answers one question wrongly. */
 function liar(file: string, name: string, asked: string, answer: unknown): Connection {
-  const connection = driver.connect(file)
+  const connection = anyDriver.connect(file)
   return {
     exec: (sql) => connection.exec(sql),
     close: () => connection.close(),

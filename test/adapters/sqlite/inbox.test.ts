@@ -1,24 +1,17 @@
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { Prepared } from '../../../adapters/sqlite/prepared.ts'
-import {
-  openDatabase,
-  sqliteInbox,
-  sqliteOutbox,
-  type SqliteDatabase,
-  type SqliteInboxOptions,
-  type SqliteTransaction,
-} from '../../../adapters/sqlite/index.ts'
+import { type SqliteDatabase, type SqliteTransaction } from '../../../adapters/sqlite/index.ts'
 import type { Broker, Delivery } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
 import type { CrashPoint } from '../../../src/contract/crash-points.ts'
-import type { ClaimResult, Identified, InboxStore } from '../../../src/contract/store.ts'
-import { scratch } from './scratch.ts'
+import type { ClaimResult, Identified } from '../../../src/contract/store.ts'
+import { OpenedFiles } from './opened-files.ts'
 import {
   context,
   envelopes,
+  group,
   GROUP,
-  openBroker,
   rejection,
   rowsFor,
   send,
@@ -28,45 +21,21 @@ import {
   until,
 } from './stage.ts'
 
-const folder = scratch()
-let files = 0
+const files = new OpenedFiles()
 const consumer = `${TOPIC}.${GROUP}`
-const group = { kind: 'group', topic: TOPIC, group: GROUP, delayMs: 0 } as const
 
 describe('an inbox in a SQLite file', () => {
   let file: string
   let database: SqliteDatabase
-  const closing: (() => Promise<unknown>)[] = []
 
   beforeEach(async () => {
-    file = folder.file(`inbox-${files++}.db`)
-    database = await openDatabase({ file })
-    closing.push(() => database.close())
+    file = files.next()
+    database = await files.database(file)
     await database.transaction((tx) => {
       tx.run('CREATE TABLE effects (id)')
     })
   })
-  afterEach(async () => {
-    vi.restoreAllMocks()
-    for (const close of closing.splice(0).toReversed()) await close()
-  })
-  afterAll(() => folder.remove())
-
-  async function inboxOn(
-    options: Partial<SqliteInboxOptions> = {},
-    around = context(),
-  ): Promise<InboxStore<SqliteTransaction>> {
-    const inbox = sqliteInbox({ file, ...options })
-    await inbox.open(around)
-    closing.push(() => inbox.close())
-    return inbox
-  }
-
-  async function brokerOn(at: string = file): Promise<Broker> {
-    const broker = await openBroker({ file: at, pollMs: 5 })
-    closing.push(() => broker.close(soon()))
-    return broker
-  }
+  afterEach(() => void vi.restoreAllMocks())
 
   const effect = (tx: SqliteTransaction, id: string): void => {
     tx.run('INSERT INTO effects (id) VALUES (?)', id)
@@ -89,8 +58,8 @@ describe('an inbox in a SQLite file', () => {
 
   describe('with the broker on the same file', () => {
     it('finishes the delivery in the commit of the effect, without an ack', async () => {
-      const broker = await brokerOn()
-      const inbox = await inboxOn()
+      const broker = await files.broker(file)
+      const inbox = await files.inbox(file)
       const deliveries = await received(broker, ['a', 'b'])
       const results = await inbox.run(held(deliveries), 'each', async (tx, [index]) => {
         effect(tx, String(index))
@@ -100,13 +69,13 @@ describe('an inbox in a SQLite file', () => {
       expect(await broker.inspect?.depth(group)).toBe(0)
       for (const delivery of deliveries) delivery.ack()
       await broker.close(soon())
-      const later = await brokerOn()
+      const later = await files.broker(file)
       expect(await later.inspect?.depth(group)).toBe(0)
     })
 
     it('finishes duplicates too, and leaves what failed where it is', async () => {
-      const broker = await brokerOn()
-      const inbox = await inboxOn()
+      const broker = await files.broker(file)
+      const inbox = await files.inbox(file)
       await inbox.run(named(['a']), 'each', async () => ['done'])
       const deliveries = await received(broker, ['a', 'b', 'c'])
       for (const mode of ['each', 'batch'] as const) {
@@ -120,8 +89,8 @@ describe('an inbox in a SQLite file', () => {
     })
 
     it('finishes nothing when the transaction rolls back', async () => {
-      const broker = await brokerOn()
-      const inbox = await inboxOn()
+      const broker = await files.broker(file)
+      const inbox = await files.inbox(file)
       const deliveries = await received(broker, ['a', 'b'])
       const running = inbox.run(held(deliveries), 'each', async (tx, [index]) => {
         effect(tx, String(index))
@@ -136,8 +105,8 @@ describe('an inbox in a SQLite file', () => {
     })
 
     it('finishes nothing of a bucket that somebody else has by now', async () => {
-      const broker = await brokerOn()
-      const inbox = await inboxOn()
+      const broker = await files.broker(file)
+      const inbox = await files.inbox(file)
       const [delivery] = await received(broker, ['a'])
       const results = await inbox.run(held([delivery as Delivery]), 'each', async (tx) => {
         tx.run("UPDATE holdfast_lease SET owner = 'thief', epoch = epoch + 1 WHERE scope > 0")
@@ -148,11 +117,9 @@ describe('an inbox in a SQLite file', () => {
     })
 
     it('commits effect, inbox row, outbox row and acknowledgement together', async () => {
-      const broker = await brokerOn()
-      const outbox = sqliteOutbox({ file })
-      await outbox.open(context())
-      closing.push(() => outbox.close())
-      const inbox = await inboxOn()
+      const broker = await files.broker(file)
+      const outbox = await files.outbox(file)
+      const inbox = await files.inbox(file)
       const deliveries = await received(broker, ['a'])
       const run = vi.spyOn(Prepared.prototype, 'run')
       await inbox.run(held(deliveries), 'each', async (tx) => {
@@ -170,8 +137,8 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('leaves the delivery to its ack when the broker is on another file', async () => {
-    const broker = await brokerOn(folder.file(`inbox-${files++}.db`))
-    const inbox = await inboxOn()
+    const broker = await files.broker(files.next())
+    const inbox = await files.inbox(file)
     const deliveries = await received(broker, ['a'])
     await inbox.run(held(deliveries), 'each', async () => ['done'])
     expect(await broker.inspect?.depth(group)).toBe(1)
@@ -180,7 +147,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('goes on in a new transaction when one has lasted long enough', async () => {
-    const inbox = await inboxOn({ maxTransactionMs: 20 })
+    const inbox = await files.inbox(file, { maxTransactionMs: 20 })
     const visible: unknown[][] = []
     const others: Promise<unknown>[] = []
     const results = await inbox.run(named(['a', 'b', 'c']), 'each', async (tx, [index]) => {
@@ -195,7 +162,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('lets others write between two parts of a long slice', async () => {
-    const inbox = await inboxOn({ maxTransactionMs: 10 })
+    const inbox = await files.inbox(file, { maxTransactionMs: 10 })
     const order: string[] = []
     const slice = inbox.run(named(['a', 'b']), 'each', async (_, [index]) => {
       await new Promise<void>((resolve) => systemClock.after(20, resolve))
@@ -208,7 +175,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('keeps the parts committed before a later one failed', async () => {
-    const inbox = await inboxOn({ maxTransactionMs: 10 })
+    const inbox = await files.inbox(file, { maxTransactionMs: 10 })
     const slice = inbox.run(named(['a', 'b']), 'each', async (tx, [index]) => {
       effect(tx, String(index))
       if (index === 1) throw new Error('no')
@@ -227,7 +194,7 @@ describe('an inbox in a SQLite file', () => {
 
   it('warns of a handler that keeps everybody waiting', async () => {
     const around = context()
-    const inbox = await inboxOn({ maxTransactionMs: 10 }, around)
+    const inbox = await files.inbox(file, { maxTransactionMs: 10 }, around)
     await inbox.run(named(['a']), 'each', async () => {
       await new Promise<void>((resolve) => systemClock.after(30, resolve))
       return ['done']
@@ -238,7 +205,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('refuses work that does not answer for every message', async () => {
-    const inbox = await inboxOn()
+    const inbox = await files.inbox(file)
     for (const answer of [[], ['done', 'done'], undefined]) {
       const running = inbox.run(named(['a']), 'each', async () => answer as ['done'])
       expect((await rejection(running)).message).toMatch(/work: .*1 results/)
@@ -247,7 +214,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('closes the tx of a message when its work has ended', async () => {
-    const inbox = await inboxOn()
+    const inbox = await files.inbox(file)
     const kept: SqliteTransaction[] = []
     const results = await inbox.run(named(['a', 'b']), 'each', async (tx, [index]) => {
       kept.push(tx)
@@ -262,7 +229,8 @@ describe('an inbox in a SQLite file', () => {
   it('visits its crash points where they belong', async () => {
     const around = context()
     const points: CrashPoint[] = []
-    const inbox = await inboxOn(
+    const inbox = await files.inbox(
+      file,
       {},
       { ...around, crash: { at: (point) => void points.push(point) } },
     )
@@ -279,7 +247,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('forgets what is older than its retention while it is used', async () => {
-    const inbox = await inboxOn({ retentionMs: 1_000 })
+    const inbox = await files.inbox(file, { retentionMs: 1_000 })
     await inbox.run(named(['old', 'kept']), 'each', async () => ['done'])
     await inbox.keep(consumer, ['kept'])
     await inbox.attempts?.started(consumer, 'old')
@@ -287,7 +255,7 @@ describe('an inbox in a SQLite file', () => {
       tx.run('UPDATE holdfast_inbox SET at = at - 5000')
       tx.run('UPDATE holdfast_attempt SET at = at - 5000')
     })
-    const again = await inboxOn({ retentionMs: 1_000 })
+    const again = await files.inbox(file, { retentionMs: 1_000 })
     await again.run(named(['new']), 'each', async () => ['done'])
     const ids = (): Promise<unknown[]> =>
       database.transaction((tx) =>
@@ -299,7 +267,7 @@ describe('an inbox in a SQLite file', () => {
   })
 
   it('answers 8 consumers with 16 handlers each at once, one of which fails', async () => {
-    const inboxes = await Promise.all(Array.from({ length: 8 }, () => inboxOn()))
+    const inboxes = await Promise.all(Array.from({ length: 8 }, () => files.inbox(file)))
     const runs = inboxes.flatMap((inbox, who) =>
       Array.from({ length: 16 }, async (_, n): Promise<readonly ClaimResult[]> =>
         inbox.run([{ consumer: `c${who}`, id: `m${n}` }], 'each', async (tx) => {

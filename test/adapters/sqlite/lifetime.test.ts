@@ -1,21 +1,18 @@
 import { existsSync, statSync } from 'node:fs'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 import { openDatabase, sqlite, sqliteInbox, sqliteOutbox } from '../../../adapters/sqlite/index.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
-import { scratch } from './scratch.ts'
+import { OpenedFiles } from './opened-files.ts'
 import { context, envelopes, openBroker, rejection, send, soon, take, until } from './stage.ts'
 
-const folder = scratch()
-afterAll(() => folder.remove())
-let files = 0
-const nextFile = (): string => folder.file(`lifetime-${files++}.db`)
+const files = new OpenedFiles()
 const walBytes = (file: string): number =>
   existsSync(`${file}-wal`) ? statSync(`${file}-wal`).size : 0
 
 describe('the write-ahead log', () => {
   it('stays small while a receiver and an outbox watch the file', async () => {
-    const file = nextFile()
+    const file = files.next()
     const broker = await openBroker({ file, pollMs: 1 })
     const outbox = sqliteOutbox({ file, pollMs: 1 })
     await outbox.open(context())
@@ -35,7 +32,7 @@ describe('the write-ahead log', () => {
   })
 
   it('is folded into the file by the last one to leave', async () => {
-    const file = nextFile()
+    const file = files.next()
     const broker = await openBroker({ file })
     const database = await openDatabase({ file })
     await send(broker.sender('publish'), envelopes(['a']))
@@ -48,7 +45,7 @@ describe('the write-ahead log', () => {
 
 describe('closing', () => {
   it('leaves no timer behind, and happens once', async () => {
-    const file = nextFile()
+    const file = files.next()
     const clock = new VirtualClock()
     const stop = clock.auto()
     const around = { ...context(), clock }
@@ -83,7 +80,7 @@ describe('closing', () => {
   })
 
   it('refuses by name whatever comes after it', async () => {
-    const file = nextFile()
+    const file = files.next()
     const database = await openDatabase({ file })
     const outbox = sqliteOutbox({ file })
     const inbox = sqliteInbox({ file })
@@ -107,7 +104,7 @@ describe('closing', () => {
   })
 
   it('ends with the transactions under way, and answers those that wait', async () => {
-    const file = nextFile()
+    const file = files.next()
     const database = await openDatabase({ file })
     await database.transaction((tx) => {
       tx.run('CREATE TABLE t (x)')

@@ -1,45 +1,23 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 
 import {
   fromBetterSqlite3,
   fromNodeSqlite,
-  openDatabase,
-  sqliteInbox,
   sqliteOutbox,
-  type SqliteOutboxOptions,
   type UserConnection,
 } from '../../../adapters/sqlite/index.ts'
-import type { Driver } from '../../../adapters/sqlite/driver.ts'
 import { outboxStatements } from '../../../adapters/sql/outbox.ts'
 import { dialect } from '../../../adapters/sqlite/dialect.ts'
 import type { CrashPoint } from '../../../src/contract/crash-points.ts'
 import type { Lease } from '../../../src/contract/store.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { OpenedFiles } from './opened-files.ts'
+import { availableDrivers } from './scratch.ts'
 import { context, rejection, rowsFor, TOPIC, until } from './stage.ts'
 
-const folder = scratch()
-afterAll(() => folder.remove())
-let files = 0
+const files = new OpenedFiles()
 const NO_SKIP = { ids: [], keyHashes: [], topics: [] }
 type Outbox = ReturnType<typeof sqliteOutbox>
-const driver = (await availableDrivers())[0] as Driver
-
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).toReversed()) await close()
-})
-
-async function outboxOn(
-  file: string,
-  options: Partial<SqliteOutboxOptions> = {},
-  around = context(),
-): Promise<Outbox> {
-  const outbox = sqliteOutbox({ file, ...options })
-  await outbox.open(around)
-  closing.push(() => outbox.close())
-  return outbox
-}
 
 async function leases(outbox: Outbox, owner = 'relay'): Promise<readonly Lease[]> {
   return (await outbox.lease(owner, 10_000, 60_000)).leases
@@ -52,10 +30,11 @@ async function ids(outbox: Outbox): Promise<readonly string[]> {
 
 /** SQLite refuses the row of that id, and only that statement. */
 function refuseRow(file: string, id: string): void {
-  const raw = driver.connect(file)
-  raw.exec(`CREATE TRIGGER no_${id} BEFORE INSERT ON holdfast_outbox WHEN NEW.message_id = '${id}'
-    BEGIN SELECT RAISE(ABORT, 'no ${id}'); END`)
-  raw.close()
+  files.exec(
+    file,
+    `CREATE TRIGGER no_${id} BEFORE INSERT ON holdfast_outbox WHEN NEW.message_id = '${id}'
+    BEGIN SELECT RAISE(ABORT, 'no ${id}'); END`,
+  )
 }
 
 describe.each(await availableDrivers())("the user's own connection of $name", (driver) => {
@@ -68,7 +47,7 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
       driver.name === 'node:sqlite'
         ? new (process.getBuiltinModule('node:sqlite').DatabaseSync)(path)
         : new (await import('better-sqlite3')).default(path)
-    closing.push(async () => made.close())
+    files.afterwards(async () => made.close())
     return made as unknown as UserConnection & { close(): void }
   }
 
@@ -76,8 +55,8 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
     driver.name === 'node:sqlite' ? fromNodeSqlite(one) : fromBetterSqlite3(one)
 
   beforeEach(async () => {
-    file = folder.file(`outbox-${files++}.db`)
-    outbox = await outboxOn(file)
+    file = files.next()
+    outbox = await files.outbox(file)
     connection = await own(file)
     // What better-sqlite3 opens in WAL mode has NORMAL.
     connection.exec('PRAGMA synchronous = FULL')
@@ -138,7 +117,7 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
   })
 
   it('is refused on another file, or on none', async () => {
-    for (const path of [folder.file(`outbox-${files++}.db`), ':memory:']) {
+    for (const path of [files.next(), ':memory:']) {
       const other = await own(path)
       other.exec('BEGIN')
       const error = await rejection(outbox.append(other, rowsFor(['a'])))
@@ -163,7 +142,7 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
 
   it('wakes the relay by the change of the file', async () => {
     let heard = 0
-    closing.push(async () => stop())
+    files.afterwards(async () => stop())
     const stop = outbox.onAppended(() => heard++)
     await until(() => heard > 0, 'the first look')
     const before = heard
@@ -176,10 +155,9 @@ describe.each(await availableDrivers())("the user's own connection of $name", (d
 
 describe('an outbox in a SQLite file', () => {
   it('appends all rows or none, also when the error is caught and the rest committed', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const outbox = await outboxOn(file)
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    const outbox = await files.outbox(file)
+    const database = await files.database(file)
     refuseRow(file, 'b')
     await database.transaction(async (tx) => {
       tx.run('CREATE TABLE own (x)')
@@ -192,10 +170,9 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('commits nothing of a transaction that was lost in an append', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const outbox = await outboxOn(file)
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    const outbox = await files.outbox(file)
+    const database = await files.database(file)
     await database.transaction((tx) => {
       tx.run('CREATE TABLE own (x)')
       const pages = Number(tx.get('PRAGMA page_count')?.['page_count'])
@@ -213,19 +190,16 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('refuses a transaction on another file', async () => {
-    const outbox = await outboxOn(folder.file(`outbox-${files++}.db`))
-    const other = await openDatabase({ file: folder.file(`outbox-${files++}.db`) })
-    closing.push(() => other.close())
+    const outbox = await files.outbox(files.next())
+    const other = await files.database(files.next())
     const error = await rejection(other.transaction((tx) => outbox.append(tx, rowsFor(['a']))))
     expect(error.code).toBe('not-a-transaction')
   })
 
   it('takes the tx of a handler', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const outbox = await outboxOn(file)
-    const inbox = sqliteInbox({ file })
-    await inbox.open(context())
-    closing.push(() => inbox.close())
+    const file = files.next()
+    const outbox = await files.outbox(file)
+    const inbox = await files.inbox(file)
     const messages = ['a', 'b'].map((id) => ({ consumer: 'c', id }))
     await inbox.run(messages, 'each', async (tx, [index]) => {
       await outbox.append(tx, rowsFor([`from ${messages[index!]?.id}`]))
@@ -235,24 +209,23 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('keeps its number of buckets while it has rows', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const first = await outboxOn(file, { buckets: 4 })
+    const file = files.next()
+    const first = await files.outbox(file, { buckets: 4 })
     expect((await first.lease('relay', 10_000, 60_000)).buckets).toBe(4)
     await first.appendAlone(rowsFor(['a']))
     const error = await rejection(sqliteOutbox({ file, buckets: 8 }).open(context()))
     expect(error.message).toMatch(/buckets: got 8; allowed: 4, until the outbox.*is empty/)
     const held = await leases(first)
     await first.complete(held, await first.read(held, 10, NO_SKIP))
-    const wider = await outboxOn(file, { buckets: 8 })
+    const wider = await files.outbox(file, { buckets: 8 })
     expect((await leases(wider, 'other')).length).toBe(8)
   })
 
   it('leaves rows of a later version to a later relay', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const outbox = await outboxOn(file)
+    const file = files.next()
+    const outbox = await files.outbox(file)
     await outbox.appendAlone(rowsFor(['now', 'later']))
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const database = await files.database(file)
     await database.transaction((tx) => {
       tx.run("UPDATE holdfast_outbox SET v = 2 WHERE message_id = 'later'")
     })
@@ -261,10 +234,9 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('refuses a file that a later version has written', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    await (await outboxOn(file)).close()
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    await (await files.outbox(file)).close()
+    const database = await files.database(file)
     await database.transaction((tx) => {
       tx.run("UPDATE holdfast_meta SET value = 99 WHERE name = 'outbox.version'")
     })
@@ -273,26 +245,26 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('makes no tables when it is only to verify', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
+    const file = files.next()
     const error = await rejection(sqliteOutbox({ file, schema: 'verify' }).open(context()))
     expect(error.code).toBe('topology')
     expect(error.message).toMatch(/no outbox tables.*schema: 'create'/)
-    await outboxOn(file)
-    await outboxOn(file, { schema: 'verify' })
+    await files.outbox(file)
+    await files.outbox(file, { schema: 'verify' })
   })
 
   it('refuses ids that a database would cut off', async () => {
-    const outbox = await outboxOn(folder.file(`outbox-${files++}.db`))
+    const outbox = await files.outbox(files.next())
     const error = await rejection(outbox.appendAlone(rowsFor(['good', 'a\u0000b'])))
     expect(error.code).toBe('rejected')
     expect((await outbox.stats()).pending).toBe(0)
   })
 
   it('visits its crash points inside the transactions they are about', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
+    const file = files.next()
     const points: CrashPoint[] = []
     const crash = { at: (point: CrashPoint): void => void points.push(point) }
-    const outbox = await outboxOn(file, {}, { ...context(), crash })
+    const outbox = await files.outbox(file, {}, { ...context(), crash })
     await outbox.appendAlone(rowsFor(['a', 'b']))
     const held = await leases(outbox)
     const [a, b] = await outbox.read(held, 10, NO_SKIP)
@@ -308,14 +280,14 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('loses nothing when a crash point throws inside its transaction', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
+    const file = files.next()
     let failing: CrashPoint | null = null
     const crash = {
       at: (point: CrashPoint): void => {
         if (point === failing) throw new Error(`crash at ${point}`)
       },
     }
-    const outbox = await outboxOn(file, {}, { ...context(), crash })
+    const outbox = await files.outbox(file, {}, { ...context(), crash })
     await outbox.appendAlone(rowsFor(['a']))
     const held = await leases(outbox)
     const rows = await outbox.read(held, 10, NO_SKIP)
@@ -328,10 +300,9 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('gives a parked row back by the statements of its documentation', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    const outbox = await outboxOn(file)
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    const outbox = await files.outbox(file)
+    const database = await files.database(file)
     await outbox.appendAlone(rowsFor(['a', 'b']))
     const held = await leases(outbox)
     const [row] = await outbox.read(held, 1, NO_SKIP)
@@ -351,10 +322,9 @@ describe('an outbox in a SQLite file', () => {
   })
 
   it('reads by the primary key alone', async () => {
-    const file = folder.file(`outbox-${files++}.db`)
-    await outboxOn(file)
-    const database = await openDatabase({ file })
-    closing.push(() => database.close())
+    const file = files.next()
+    await files.outbox(file)
+    const database = await files.database(file)
     const sql = outboxStatements(dialect)
     const plan = (text: string): Promise<string> =>
       database.transaction((tx) =>

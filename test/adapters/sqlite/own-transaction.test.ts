@@ -1,11 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 
 import {
-  openDatabase,
   sqlite,
   sqliteInbox,
-  sqliteOutbox,
   type SqliteDatabase,
   type SqliteTransaction,
 } from '../../../adapters/sqlite/index.ts'
@@ -15,44 +13,26 @@ import type { PublishRefusedError } from '../../../src/contract/errors.ts'
 import { topic } from '../../../src/contract/topic.ts'
 import { ReliableConsumer } from '../../../src/consume/consumer.ts'
 import { ReliablePublisher } from '../../../src/publish/publisher.ts'
-import { scratch } from './scratch.ts'
-import {
-  context,
-  envelopes,
-  openBroker,
-  rejection,
-  rowsFor,
-  send,
-  soon,
-  until,
-  words,
-} from './stage.ts'
+import { OpenedFiles } from './opened-files.ts'
+import { envelopes, rejection, rowsFor, send, until, words } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const nextFile = (): string => folder.file(`own-${files++}.db`)
+const files = new OpenedFiles()
 const Orders = topic<{ readonly n: number }>('orders')
 const Receipts = topic<{ readonly n: number }>('receipts')
 
 describe('inside a transaction on its own file', () => {
   let file: string
   let database: SqliteDatabase
-  const closing: (() => Promise<unknown>)[] = []
 
   beforeEach(async () => {
-    file = nextFile()
-    database = await openDatabase({ file })
-    closing.push(() => database.close())
+    file = files.next()
+    database = await files.database(file)
   })
-  afterEach(async () => {
-    for (const close of closing.splice(0).toReversed()) await close()
-  })
-  afterAll(() => folder.remove())
 
   function publisher(broker: Broker): ReliablePublisher {
     const topics = { orders: { groups: ['billing'] }, receipts: { groups: ['mail'] } }
     const made = new ReliablePublisher({ broker, topics, logging: 'silent' })
-    closing.push(() => made.close())
+    files.afterwards(() => made.close())
     return made
   }
 
@@ -117,14 +97,8 @@ describe('inside a transaction on its own file', () => {
   })
 
   it('refuses an inbox and appendAlone at once, by name', async () => {
-    const inbox = sqliteInbox({ file })
-    const outbox = sqliteOutbox({ file })
-    await inbox.open(context())
-    await outbox.open(context())
-    closing.push(
-      () => inbox.close(),
-      () => outbox.close(),
-    )
+    const inbox = await files.inbox(file)
+    const outbox = await files.outbox(file)
     const message = { consumer: 'c', id: 'm' }
     const both = await database.transaction(async () => [
       await rejection(inbox.run([message], 'each', async () => ['done'])),
@@ -139,7 +113,7 @@ describe('inside a transaction on its own file', () => {
     const inbox = sqliteInbox({ file })
     const orders = publisher(broker)
     await orders.open()
-    closing.push(() => inbox.close())
+    files.afterwards(() => inbox.close())
     const seen: PublishRefusedError[] = []
     const consumer = new ReliableConsumer({
       broker,
@@ -152,7 +126,7 @@ describe('inside a transaction on its own file', () => {
       },
     })
     await consumer.start()
-    closing.push(() => consumer.drain())
+    files.afterwards(() => consumer.drain())
     const [, ms] = await timed(
       orders.publish(Orders, { n: 1 }).then(() => until(() => seen.length > 0, 'the handler')),
     )
@@ -170,7 +144,7 @@ describe('inside a transaction on its own file', () => {
     const inbox = sqliteInbox({ file })
     const orders = publisher(broker)
     await orders.open()
-    closing.push(() => inbox.close())
+    files.afterwards(() => inbox.close())
     const errors: Error[] = []
     const consumer = new ReliableConsumer({
       broker,
@@ -186,7 +160,7 @@ describe('inside a transaction on its own file', () => {
       handler: (_order, { publish }) => void publish(Receipts, { n: 1 }),
     })
     await consumer.start()
-    closing.push(() => consumer.drain())
+    files.afterwards(() => consumer.drain())
     await orders.publish(Orders, { n: 1 })
     await until(() => errors.length > 0, 'a dead letter')
     expect(errors[0]).toMatchObject({ code: 'own-transaction' })
@@ -226,8 +200,7 @@ describe('inside a transaction on its own file', () => {
   })
 
   it('refuses a bare send at once, worth trying again for those who ride along', async () => {
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const sender = broker.sender('publish')
     const [outcome] = await database.transaction(() => send(sender, envelopes(['a'])))
     expect(outcome).toMatchObject({
@@ -237,7 +210,7 @@ describe('inside a transaction on its own file', () => {
   })
 
   it('lets a publish to another file through', async () => {
-    const orders = publisher(sqlite({ file: nextFile() }))
+    const orders = publisher(sqlite({ file: files.next() }))
     await orders.open()
     const published = await database.transaction(() => orders.publish(Orders, { n: 1 }))
     expect(published.via).toBe('broker')
@@ -272,8 +245,7 @@ describe('inside a transaction on its own file', () => {
   })
 
   it('lets relays and settles through, whoever runs them', async () => {
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const sending = await database.transaction(() => [
       send(broker.sender('relay'), envelopes(['a'])),
     ])

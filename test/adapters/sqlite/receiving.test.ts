@@ -1,47 +1,35 @@
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 
 import { brokerSql } from '../../../adapters/sqlite/broker-schema.ts'
 import type { Connection } from '../../../adapters/sqlite/driver.ts'
 import type { Broker, Delivery } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { OpenedFiles } from './opened-files.ts'
 import {
   context,
   envelopes,
-  GROUP,
-  openBroker,
+  group,
   rejection,
   send,
   soon,
   take,
-  TOPIC,
-  until,
   type Taker,
+  until,
 } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const group = { kind: 'group', topic: TOPIC, group: GROUP, delayMs: 0 } as const
-const [driver] = await availableDrivers()
+const files = new OpenedFiles()
 
 describe('receiving from a SQLite file', () => {
   let file: string
   let broker: Broker
   let outside: Connection
-  const closing: (() => Promise<unknown>)[] = []
 
   beforeEach(async () => {
-    file = folder.file(`receiving-${files++}.db`)
-    broker = await openBroker({ file, pollMs: 5, leaseMs: 600 })
-    outside = driver!.connect(file)
+    file = files.next()
+    broker = await files.broker(file, { leaseMs: 600 })
+    outside = files.outside(file)
     outside.exec('PRAGMA busy_timeout = 5000')
   })
-  afterEach(async () => {
-    for (const close of closing.splice(0).toReversed()) await close()
-    outside.close()
-    await broker.close(soon())
-  })
-  afterAll(() => folder.remove())
 
   const publish = (ids: readonly string[], key: string | null = 'k'): Promise<unknown> =>
     send(broker.sender('publish'), envelopes(ids, { key }))
@@ -123,7 +111,7 @@ describe('receiving from a SQLite file', () => {
   })
 
   it('does not wait for a holder that was closed', async () => {
-    const slow = await openBroker({ file, pollMs: 5, leaseMs: 60_000 })
+    const slow = await files.broker(file, { leaseMs: 60_000 })
     const first = await take(slow)
     await publish(['a'])
     await arrived(first, 1)
@@ -136,8 +124,7 @@ describe('receiving from a SQLite file', () => {
 
   it('fences the settles of a holder whose buckets were taken over', async () => {
     const around = context()
-    const zombie = await openBroker({ file, pollMs: 60_000, leaseMs: 60_000 }, around)
-    closing.push(() => zombie.close(soon()))
+    const zombie = await files.broker(file, { pollMs: 60_000, leaseMs: 60_000 }, around)
     const first = await take(zombie)
     await publish(['a', 'b'])
     await arrived(first, 2)
@@ -168,8 +155,7 @@ describe('receiving from a SQLite file', () => {
 
   it('says so when it cannot receive, and goes on when it can again', async () => {
     const around = context()
-    const failing = await openBroker({ file, pollMs: 5 }, around)
-    closing.push(() => failing.close(soon()))
+    const failing = await files.broker(file, {}, around)
     const taker = await take(failing)
     await send(failing.sender('publish'), envelopes(['before']))
     await arrived(taker, 1)
@@ -183,8 +169,7 @@ describe('receiving from a SQLite file', () => {
   })
 
   it('hands out nothing of a bucket that somebody else has by now', async () => {
-    const unaware = await openBroker({ file, pollMs: 60_000, leaseMs: 60_000 })
-    closing.push(() => unaware.close(soon()))
+    const unaware = await files.broker(file, { pollMs: 60_000, leaseMs: 60_000 })
     const taker = await take(unaware)
     await send(unaware.sender('publish'), envelopes(['before']))
     await arrived(taker, 1)
@@ -213,8 +198,7 @@ describe('receiving from a SQLite file', () => {
     const first = await take(broker, (delivery) => delivery.ack())
     await spread(40)
     await arrived(first, 40)
-    const other = await openBroker({ file, pollMs: 5, leaseMs: 600 })
-    closing.push(() => other.close(soon()))
+    const other = await files.broker(file, { leaseMs: 600 })
     const second = await take(other, (delivery) => delivery.ack())
     await until(() => first.asked.length === 32, 'half of the sources to be asked back')
     for (const [round, prefix] of ['x', 'y'].entries()) {
@@ -243,8 +227,7 @@ describe('receiving from a SQLite file', () => {
     }
     await spread(64)
     await arrived(first, 64)
-    const other = await openBroker({ file, pollMs: 5, leaseMs: 2_000 })
-    closing.push(() => other.close(soon()))
+    const other = await files.broker(file, { leaseMs: 2_000 })
     const second = await take(other)
     await until(() => first.asked.length === 32, 'the question')
     const asked = new Set(first.asked)
@@ -258,7 +241,7 @@ describe('receiving from a SQLite file', () => {
   })
 
   it('gives all to the one that is left', async () => {
-    const other = await openBroker({ file, pollMs: 5, leaseMs: 60_000 })
+    const other = await files.broker(file, { leaseMs: 60_000 })
     const first = await take(other)
     const second = await take(broker, (delivery) => delivery.ack())
     await until(() => first.asked.length === 32, 'the handover')
@@ -330,7 +313,7 @@ describe('receiving from a SQLite file', () => {
     await taker.receiver.flush(soon())
     const before = taker.deliveries.map(({ at }) => Number(at.split('#')[1]))
     await broker.close(soon())
-    broker = await openBroker({ file, pollMs: 5 })
+    broker = await files.broker(file)
     const again = await take(broker)
     await publish(['c'])
     await arrived(again, 1)
@@ -347,7 +330,7 @@ describe('receiving from a SQLite file', () => {
     await until(() => taker.deliveries.length >= 2, 'two of them')
     expect(taker.deliveries).toHaveLength(2)
     const tight = await take(broker, undefined, { maxHeld: { messages: 100, bytes: 1_000 } })
-    closing.push(() => tight.receiver.close(soon()))
+    files.afterwards(() => tight.receiver.close(soon()))
     for (const delivery of taker.deliveries) delivery.ack()
     await taker.receiver.close(soon())
     await arrived(tight, 1)

@@ -1,28 +1,19 @@
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 
-import type { Driver } from '../../../adapters/sqlite/driver.ts'
-import { openDatabase, sqlite } from '../../../adapters/sqlite/index.ts'
+import { sqlite } from '../../../adapters/sqlite/index.ts'
 import { Prepared } from '../../../adapters/sqlite/prepared.ts'
 import { Recovery } from '../../../adapters/sqlite/recovery.ts'
 import { WriterHealth } from '../../../adapters/sqlite/writer-health.ts'
 import { ReliablePublisher } from '../../../src/publish/publisher.ts'
 import { topic } from '../../../src/contract/topic.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
-import { availableDrivers, scratch } from './scratch.ts'
+import { OpenedFiles } from './opened-files.ts'
 import { rejection, until } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const nextFile = (): string => folder.file(`recovery-${files++}.db`)
+const files = new OpenedFiles()
 
-const closing: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  vi.restoreAllMocks()
-  for (const close of closing.splice(0).toReversed()) await close()
-})
-afterAll(() => folder.remove())
+afterEach(() => void vi.restoreAllMocks())
 
-const driver = (await availableDrivers())[0] as Driver
 const Orders = topic<{ readonly n: number }>('orders')
 
 interface Publishing {
@@ -41,7 +32,7 @@ async function publishingTo(file: string): Promise<Publishing> {
       if (event.type === 'broker.state') states.push(event.state.status)
     },
   })
-  closing.push(() => publisher.close({ timeoutMs: 1_000 }))
+  files.afterwards(() => publisher.close({ timeoutMs: 1_000 }))
   await publisher.publish(Orders, { n: 0 })
   return { publisher, states }
 }
@@ -68,7 +59,7 @@ describe('a publisher whose broker file could not be written for a while', () =>
   ])(
     'publishes again after %s failed with %s, with nobody else at the file',
     async (statement, code, errcode, told) => {
-      const { publisher, states } = await publishingTo(nextFile())
+      const { publisher, states } = await publishingTo(files.next())
       const mend = failing(statement, code, errcode)
       const failed = await rejection(publisher.publish(Orders, { n: 1 }, { deadlineMs: 500 }))
       expect([told, 'not-sent', 'timeout']).toContain(failed.code)
@@ -81,12 +72,10 @@ describe('a publisher whose broker file could not be written for a while', () =>
   )
 
   it('publishes again when another process had locked it and nobody waited any more', async () => {
-    const file = nextFile()
+    const file = files.next()
     const { publisher, states } = await publishingTo(file)
-    const database = await openDatabase({ file, busyMs: 1_500 })
-    closing.push(() => database.close())
-    const other = driver.connect(file)
-    closing.push(async () => other.close())
+    const database = await files.database(file, { busyMs: 1_500 })
+    const other = files.outside(file)
     other.exec('BEGIN IMMEDIATE')
     expect((await rejection(database.transaction(() => 1))).code).toBe('storage-busy')
     expect(states.at(-1)).toBe('blocked')
@@ -138,7 +127,7 @@ describe('trying to write a file again', () => {
 
 it('closing a file that is down ends its tries', async () => {
   const stop = vi.spyOn(Recovery.prototype, 'stop')
-  const { publisher } = await publishingTo(nextFile())
+  const { publisher } = await publishingTo(files.next())
   failing('COMMIT', 'SQLITE_FULL', 13)
   await rejection(publisher.publish(Orders, { n: 1 }, { deadlineMs: 300 }))
   await publisher.close({ timeoutMs: 1_000 })

@@ -1,39 +1,22 @@
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { Prepared } from '../../../adapters/sqlite/prepared.ts'
 import type { Broker } from '../../../src/contract/broker.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
 import type { Envelope } from '../../../src/contract/message.ts'
-import { scratch } from './scratch.ts'
-import {
-  context,
-  envelopes,
-  GROUP,
-  openBroker,
-  send,
-  soon,
-  take,
-  TOPIC,
-  until,
-  words,
-} from './stage.ts'
+import { OpenedFiles } from './opened-files.ts'
+import { context, envelopes, GROUP, group, send, soon, take, TOPIC, until, words } from './stage.ts'
 
-const folder = scratch()
-let files = 0
-const group = { kind: 'group', topic: TOPIC, group: GROUP, delayMs: 0 } as const
+const files = new OpenedFiles()
 const dead = { kind: 'dead', topic: TOPIC, group: GROUP } as const
 
 describe('sending to a SQLite file', () => {
   let broker: Broker
 
   beforeEach(async () => {
-    broker = await openBroker({ file: folder.file(`sending-${files++}.db`), pollMs: 5 })
+    broker = await files.broker(files.next())
   })
-  afterEach(async () => {
-    vi.restoreAllMocks()
-    await broker.close(soon())
-  })
-  afterAll(() => folder.remove())
+  afterEach(() => void vi.restoreAllMocks())
 
   const stored = async (): Promise<readonly (string | null)[]> =>
     ((await broker.inspect?.browse(group, 10_000)) ?? []).map(({ id }) => id)
@@ -154,8 +137,8 @@ describe('sending to a SQLite file', () => {
   it('writes nothing whose deadline passed while the process stood still', async () => {
     let skewMs = 0
     const clock = { ...systemClock, now: () => systemClock.now() + skewMs }
-    const file = folder.file(`sending-${files++}.db`)
-    const paused = await openBroker({ file }, { ...context(), clock })
+    const file = files.next()
+    const paused = await files.broker(file, {}, { ...context(), clock })
     const sender = paused.sender('publish')
     const outcomes = send(sender, envelopes(['late']), 1_000)
     skewMs = 60_000

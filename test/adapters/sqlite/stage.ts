@@ -13,7 +13,7 @@ import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { noCrashes } from '../../../src/contract/crash-points.ts'
 import type { HoldfastError } from '../../../src/contract/errors.ts'
 import type { Emit, HoldfastEvent } from '../../../src/contract/events.ts'
-import type { Envelope } from '../../../src/contract/message.ts'
+import type { Destination, Envelope } from '../../../src/contract/message.ts'
 import type { OutboxRow } from '../../../src/contract/store.ts'
 import { outboxRow } from '../../../src/send/outbox.ts'
 import { sqlite, type SqliteBrokerOptions } from '../../../adapters/sqlite/index.ts'
@@ -21,6 +21,13 @@ import { draft, type Draft } from '../../conformance/broker/envelopes.ts'
 
 export const TOPIC = 'orders'
 export const GROUP = 'billing'
+/** Where what is published to the topic waits for the group. */
+export const group: Extract<Destination, { kind: 'group' }> = {
+  kind: 'group',
+  topic: TOPIC,
+  group: GROUP,
+  delayMs: 0,
+}
 
 /** A context that writes its events down. */
 export function context(): BrokerContext & { readonly events: HoldfastEvent[] } {

@@ -1,33 +1,13 @@
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { Prepared } from '../../../adapters/sqlite/prepared.ts'
-import {
-  openDatabase,
-  sqliteInbox,
-  sqliteOutbox,
-  type SqliteDatabase,
-  type SqliteTransaction,
-} from '../../../adapters/sqlite/index.ts'
+import { type SqliteDatabase, type SqliteTransaction } from '../../../adapters/sqlite/index.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
-import type { ClaimResult, InboxStore } from '../../../src/contract/store.ts'
-import { scratch } from './scratch.ts'
-import {
-  context,
-  envelopes,
-  GROUP,
-  openBroker,
-  rejection,
-  rowsFor,
-  send,
-  soon,
-  take,
-  TOPIC,
-  until,
-  words,
-} from './stage.ts'
+import type { ClaimResult } from '../../../src/contract/store.ts'
+import { OpenedFiles } from './opened-files.ts'
+import { envelopes, GROUP, rejection, rowsFor, send, take, TOPIC, until, words } from './stage.ts'
 
-const folder = scratch()
-let files = 0
+const files = new OpenedFiles()
 
 /** How often the connection that writes did this since. */
 function count(sql: string): () => number {
@@ -38,28 +18,15 @@ function count(sql: string): () => number {
 describe('one writer per file', () => {
   let file: string
   let database: SqliteDatabase
-  const closing: (() => Promise<unknown>)[] = []
 
   beforeEach(async () => {
-    file = folder.file(`turn-${files++}.db`)
-    database = await openDatabase({ file })
-    closing.push(() => database.close())
+    file = files.next()
+    database = await files.database(file)
     await database.transaction((tx) => {
       tx.run('CREATE TABLE t (x)')
     })
   })
-  afterEach(async () => {
-    vi.restoreAllMocks()
-    for (const close of closing.splice(0).toReversed()) await close()
-  })
-  afterAll(() => folder.remove())
-
-  async function inboxOn(): Promise<InboxStore<SqliteTransaction>> {
-    const inbox = sqliteInbox({ file })
-    await inbox.open(context())
-    closing.push(() => inbox.close())
-    return inbox
-  }
+  afterEach(() => void vi.restoreAllMocks())
 
   const insert = (tx: SqliteTransaction, x: string | number): void => {
     tx.run('INSERT INTO t (x) VALUES (?)', x)
@@ -84,9 +51,7 @@ describe('one writer per file', () => {
   })
 
   it('begins every write at once, so that no reader turns into a writer too late', async () => {
-    const { loadDriver } = await import('../../../adapters/sqlite/driver.ts')
-    const other = (await loadDriver('auto')).connect(file)
-    closing.push(async () => other.close())
+    const other = files.outside(file)
     await database.transaction((tx) => {
       tx.get('SELECT count(*) FROM t')
       // Would succeed, and make our own write fail, if we had only begun to read.
@@ -106,8 +71,7 @@ describe('one writer per file', () => {
   })
 
   it('lets sends ride on the COMMIT of a transaction', async () => {
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const sender = broker.sender('relay')
     const commits = count('COMMIT')
     const sends = await database.transaction(async (tx) => {
@@ -119,8 +83,7 @@ describe('one writer per file', () => {
   })
 
   it('lets acknowledgements ride on the COMMIT of others, but not for long', async () => {
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const taker = await take(broker)
     await send(broker.sender('publish'), envelopes(['1', '2', '3'], { key: null }))
     await until(() => taker.deliveries.length === 3, 'three deliveries')
@@ -136,7 +99,7 @@ describe('one writer per file', () => {
   })
 
   it('takes nobody else in while transactions are slow', async () => {
-    const inbox = await inboxOn()
+    const inbox = await files.inbox(file)
     const slow = async (): Promise<readonly 'done'[]> => {
       await new Promise<void>((resolve) => systemClock.after(30, resolve))
       return ['done']
@@ -155,7 +118,7 @@ describe('one writer per file', () => {
   })
 
   it('rolls back only the one that fails of those that share a COMMIT', async () => {
-    const inbox = await inboxOn()
+    const inbox = await files.inbox(file)
     const run = (n: number): Promise<readonly ClaimResult[]> =>
       inbox.run([{ consumer: 'c', id: `m${n}` }], 'each', async (tx) => {
         insert(tx, n)
@@ -199,8 +162,7 @@ describe('one writer per file', () => {
       tx.run('CREATE TABLE parent (id INTEGER PRIMARY KEY)')
       tx.run('CREATE TABLE child (parent INTEGER REFERENCES parent (id))')
     })
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const sender = broker.sender('relay')
     const sending: Promise<readonly string[]>[] = []
     const ended = await Promise.allSettled([
@@ -218,8 +180,7 @@ describe('one writer per file', () => {
   })
 
   it('calls it unknown when the disk fails in a COMMIT', async () => {
-    const broker = await openBroker({ file })
-    closing.push(() => broker.close(soon()))
+    const broker = await files.broker(file)
     const sender = broker.sender('publish')
     const run = Prepared.prototype.run
     const failing = vi.spyOn(Prepared.prototype, 'run').mockImplementation(function (
@@ -232,7 +193,7 @@ describe('one writer per file', () => {
     })
     const [outcome] = await send(sender, envelopes(['a']))
     expect(outcome).toMatchObject({ status: 'unknown', error: { code: 'commit-unknown' } })
-    const inbox = await inboxOn().catch((error: { code: string }) => error.code)
+    const inbox = await files.inbox(file).catch((error: { code: string }) => error.code)
     expect(inbox).toBe('commit-unknown')
     expect(await rejection(database.transaction((tx) => insert(tx, 1)))).toMatchObject({
       code: 'commit-unknown',
@@ -284,9 +245,7 @@ describe('one writer per file', () => {
   })
 
   it('tells the outbox of rows only when they are committed', async () => {
-    const outbox = sqliteOutbox({ file, pollMs: 60_000 })
-    await outbox.open(context())
-    closing.push(() => outbox.close())
+    const outbox = await files.outbox(file, { pollMs: 60_000 })
     const pending: Promise<number>[] = []
     outbox.onAppended(() => {
       pending.push(outbox.stats().then((stats) => stats.pending))

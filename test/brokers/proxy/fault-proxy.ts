@@ -3,9 +3,8 @@ import { AmqpSession, type Alarm } from './amqp-session.ts'
 import { Rules, type Fault } from './rules.ts'
 import { TcpProxy, type ProxyOptions as TcpOptions } from './tcp-proxy.ts'
 
-export type { Target } from './link.ts'
 export type { Action, Match, Seen } from './amqp-rules.ts'
-export { Fault, type Direction } from './rules.ts'
+export { Fault } from './rules.ts'
 
 /** How a proxy is made. */
 export interface ProxyOptions extends TcpOptions {

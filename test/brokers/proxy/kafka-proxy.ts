@@ -4,7 +4,7 @@ import { KafkaSession } from './kafka-session.ts'
 import { Rules, type Fault } from './rules.ts'
 import { TcpProxy, type ProxyOptions } from './tcp-proxy.ts'
 
-export type { ApiName, Seen } from './kafka-requests.ts'
+export type { Seen } from './kafka-requests.ts'
 export type { Action, Match } from './kafka-rules.ts'
 
 /**

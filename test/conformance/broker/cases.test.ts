@@ -72,6 +72,40 @@ function deliveries(change: (delivery: Delivery) => Partial<Delivery>): Break {
   }))
 }
 
+/** Settles that count whoever makes them: those of the present holder. */
+function settledByAnybody(): Break {
+  const latest = new Map<string | null, Delivery>()
+  return deliveries((one) => {
+    const { id } = one.envelope
+    latest.set(id, one)
+    return { ack: () => latest.get(id)?.ack() }
+  })
+}
+
+/** Deliveries leased one by one, by a broker that would leave them to their holder for ever. */
+function leased(leaseMs: number, extended: (ms: number) => number): Break {
+  return deliveries((one) => {
+    let isOurs = true
+    const lapse = (): void => {
+      isOurs = false
+      one.release()
+    }
+    let timer = setTimeout(lapse, leaseMs)
+    const settle = (how: () => void) => (): void => {
+      clearTimeout(timer)
+      if (isOurs) how()
+    }
+    return {
+      ack: settle(() => one.ack()),
+      release: settle(() => one.release()),
+      extend: (ms) => {
+        clearTimeout(timer)
+        timer = setTimeout(lapse, extended(ms))
+      },
+    }
+  })
+}
+
 const refused = (code: 'not-sent' | 'unroutable' | 'rejected'): SendOutcome => ({
   status: 'refused',
   error: new PublishRefusedError(code, 'broken'),
@@ -85,6 +119,7 @@ function harness(broken: Break, capabilities: CapabilitySwitches = {}): BrokerHa
     name: 'broken',
     patience: 0.08,
     shortRetryMs: 30,
+    asksBack: true,
     connect: () => {
       const connection = memory({ sameAs: store })
       return like<Broker>(connection, broken(connection))
@@ -335,7 +370,7 @@ const broken: readonly (readonly [
   [
     'delivers a retry early',
     'never delivers a retry early',
-    deliveries((one) => ({ retry: (ms) => one.retry?.(ms / 2) })),
+    deliveries((one) => ({ retry: (ms) => one.retry?.(ms / 2) ?? false })),
   ],
   ['does not count retries', 'counts attempts from 1', deliveries(() => ({ attempt: 1 }))],
   [
@@ -464,6 +499,43 @@ const broken: readonly (readonly [
     }),
   ],
   [
+    "takes 'earliest' for 'now'",
+    "starts a new group at 'earliest'",
+    (broker) => ({
+      receive: (subscription, sink) => broker.receive({ ...subscription, from: 'now' }, sink),
+    }),
+  ],
+  [
+    'does not wait for the answer when it asks for a source',
+    'leaves a source to its holder',
+    receiving((sink) => ({
+      revoking: (sources, deadline) => {
+        void sink.revoking(sources, deadline)
+        return Promise.resolve()
+      },
+    })),
+  ],
+  [
+    'takes sources without asking',
+    'leaves a source to its holder',
+    receiving(() => ({ revoking: () => Promise.resolve() })),
+  ],
+  [
+    'lets whoever has lost a source settle what is in it',
+    'ignores settles of a source that was given up',
+    settledByAnybody(),
+  ],
+  [
+    'loses what is released when it asks for a source',
+    'hands over what is released',
+    deliveries((one) => ({ release: () => one.ack() })),
+  ],
+  [
+    'offers to extend what is not leased',
+    'offers extend() exactly',
+    deliveries(() => ({ extend: () => undefined })),
+  ],
+  [
     'is silent when its destination is deleted',
     'ends a receiver whose destination was deleted',
     receiving(() => ({ ended: () => undefined })),
@@ -552,6 +624,17 @@ describe('the broker cases', () => {
     const one = caseOf(noticedBy)
     await one.run(harness(() => ({}), capabilities))
     await expect(one.run(harness(how, capabilities))).rejects.toThrow(/./)
+  })
+
+  it('notice a broker that does not extend a lease', async () => {
+    const one = caseOf('leaves a delivery to its holder')
+    const leaseMs = 40
+    const kept = leased(leaseMs, (ms) => ms)
+    await one.run({ ...harness(kept), deliveryLeaseMs: leaseMs })
+    const lapsing = leased(leaseMs, () => leaseMs)
+    await expect(one.run({ ...harness(lapsing), deliveryLeaseMs: leaseMs })).rejects.toThrow(
+      /although it was extended/,
+    )
   })
 
   it('fail as a whole when one of many runs at once fails', async () => {

@@ -13,7 +13,7 @@ import { noCrashes } from '../../../src/contract/crash-points.ts'
 import type { Emit, HoldfastEvent } from '../../../src/contract/events.ts'
 import type { Envelope } from '../../../src/contract/message.ts'
 import type { Finding, TopicTopology } from '../../../src/contract/topology.ts'
-import { Listener, type OnReceived } from './listener.ts'
+import { Listener, type OnReceived, type OnRevoking } from './listener.ts'
 import { WatchedSend } from './reports.ts'
 import type { Stage } from './stage.ts'
 
@@ -25,6 +25,8 @@ export interface ListenOptions {
   readonly ordering?: Subscription['ordering']
   readonly from?: Subscription['from']
   readonly maxHeld?: Subscription['maxHeld']
+  /** Default: release what is held of them. */
+  readonly onRevoking?: OnRevoking
   /** Default: hold every delivery until the case settles it. */
   readonly onReceived?: (received: Parameters<OnReceived>[0], listener: Listener) => void
 }
@@ -127,9 +129,11 @@ export class Connection {
 
   /** Subscribes a new listener to the topic; group `a` and no ordering unless said otherwise. */
   async listen(topic: string | readonly string[], options: ListenOptions = {}): Promise<Listener> {
-    const { onReceived } = options
-    const listener: Listener = new Listener(this.#stage.clock, (received) =>
-      onReceived?.(received, listener),
+    const { onReceived, onRevoking } = options
+    const listener: Listener = new Listener(
+      this.#stage.clock,
+      (received) => onReceived?.(received, listener),
+      onRevoking,
     )
     const receiver = await this.#stage.within(
       'receive()',

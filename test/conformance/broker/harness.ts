@@ -45,6 +45,13 @@ export interface BrokerHarness extends Pace {
   readonly shortRetryMs?: number
   /** How long the broker may wait, after a process died, before it gives away what that held, in milliseconds. Default 0. */
   readonly takeoverMs?: number
+  /**
+   * Whether a consumer is asked first (`DeliverySink.revoking`) when another joins its group and is to
+   * have some of its sources, of a topic with four partitions. Default false: they are taken, or shared.
+   */
+  readonly asksBack?: boolean
+  /** How long a delivery is left to a holder who neither settles nor extends it, in milliseconds; where `Delivery.extend` is offered. */
+  readonly deliveryLeaseMs?: number
   readonly faults?: BrokerFaults
   readonly secondProcess?: SecondProcess
 }

@@ -23,6 +23,9 @@ export interface Received {
 /** What a listener does with each delivery at once; without it, deliveries are held. */
 export type OnReceived = (received: Received) => void
 
+/** What a listener does while sources are asked back, which are its own until it has resolved. */
+export type OnRevoking = (sources: readonly Source[]) => Promise<void>
+
 /** A delivery sink that keeps what it is given and writes down every breach of the receiver's rules. */
 export class Listener implements DeliverySink {
   readonly received: Received[] = []
@@ -35,10 +38,13 @@ export class Listener implements DeliverySink {
   #quiet = false
   readonly #clock: Clock
   readonly #onReceived: OnReceived
+  readonly #onRevoking: OnRevoking | undefined
 
-  constructor(clock: Clock, onReceived: OnReceived) {
+  /** Unless told otherwise, it releases what it holds of sources that are asked back. */
+  constructor(clock: Clock, onReceived: OnReceived, onRevoking?: OnRevoking) {
     this.#clock = clock
     this.#onReceived = onReceived
+    this.#onRevoking = onRevoking
   }
 
   get receiver(): Receiver {
@@ -86,6 +92,7 @@ export class Listener implements DeliverySink {
   }
 
   revoking(sources: readonly Source[]): Promise<void> {
+    if (this.#onRevoking !== undefined) return this.#onRevoking(sources)
     for (const received of this.held) {
       if (sources.includes(received.delivery.source)) this.settle(received, (one) => one.release())
     }

@@ -69,6 +69,18 @@ export const delayedRetry: Need<BrokerHarness> = capability(
   (has) => has.retryDelay !== 'none',
 )
 
+/** A consumer is asked before one of its sources goes to another that joins. */
+export const asksBack: Need<BrokerHarness> = {
+  what: 'sources that are asked back',
+  met: (harness) => harness.asksBack === true,
+}
+
+/** Deliveries are leased one by one, and can be extended. */
+export const deliveryLeases: Need<BrokerHarness> = {
+  what: 'deliveries that can be extended',
+  met: (harness) => harness.deliveryLeaseMs !== undefined,
+}
+
 /** Destinations can be looked into. */
 export const inspector: Need<BrokerHarness> = {
   what: 'an inspector',

@@ -39,11 +39,7 @@ export async function residueOf(
 }
 
 /** Offsets that the group has not committed. */
-export async function lagOf(
-  brokers: readonly string[],
-  topic: string,
-  groupId: string,
-): Promise<number> {
+async function lagOf(brokers: readonly string[], topic: string, groupId: string): Promise<number> {
   const ends = await offsetsOf(brokers, topic)
   const [committed] = await withAdmin(brokers, (admin) =>
     admin.fetchOffsets({ groupId, topics: [topic] }),

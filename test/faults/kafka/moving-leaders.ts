@@ -60,7 +60,7 @@ export interface LossOptions {
 }
 
 /** A number and what makes the record as large as others. */
-export function bodyOf(number: number): string {
+function bodyOf(number: number): string {
   return `${number} ${BODY}`
 }
 

@@ -96,8 +96,9 @@ export class Tap {
     }
     if (retry === undefined) return
     delivery.retry = (delayMs) => {
-      this.#settled(delivery, 'retry')
-      retry(delayMs)
+      const waits = retry(delayMs)
+      if (waits) this.#settled(delivery, 'retry')
+      return waits
     }
   }
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 
+import { CapabilityError } from '../../../../src/contract/errors.ts'
 import type { Case } from '../../case.ts'
-import { ackAtOnce } from '../connection.ts'
+import { ackAtOnce, type Connection } from '../connection.ts'
 import { draft, run } from '../envelopes.ts'
 import type { BrokerHarness } from '../harness.ts'
-import { brokerCase } from '../stage.ts'
+import type { Listener } from '../listener.ts'
+import { brokerCase, type Stage } from '../stage.ts'
 
 /** Who gets a message: every group once, one consumer of a group. */
 export const groupCases: readonly Case<BrokerHarness>[] = [
@@ -90,6 +92,34 @@ export const groupCases: readonly Case<BrokerHarness>[] = [
     assert.deepEqual(listener.bodies, ['after'])
   }),
 
+  brokerCase(
+    "starts a new group at 'earliest' with what was there before, or refuses that by name",
+    [],
+    async (stage) => {
+      const connection = await stage.connect()
+      const topic = await stage.topic(connection)
+      const before = run(topic, null, 20)
+      await connection.confirmed(before)
+      await connection.declare({ name: topic, groups: ['a', 'late'] })
+      const listener = await fromEarliest(connection, topic)
+      const after = draft(topic, { body: 'after' })
+      const taker =
+        listener ?? (await connection.listen(topic, { group: 'late', onReceived: ackAtOnce }))
+      await connection.confirmed([after])
+      const wanted = listener === null ? [after] : [...before, after]
+      await stage.eventually(
+        () => `${taker.received.length} of ${wanted.length} arrived`,
+        () => taker.received.length >= wanted.length,
+      )
+      await stage.quiet('it got more', () => taker.received.length)
+      assert.deepEqual(
+        ids(taker.received.map(({ envelope }) => envelope.id)),
+        ids(wanted.map(({ id }) => id)),
+      )
+      if (listener !== null) await goesOn(stage, topic, connection, listener)
+    },
+  ),
+
   brokerCase('reads several topics with one receiver', [], async (stage) => {
     const connection = await stage.connect()
     const topics = [await stage.topic(connection), await stage.topic(connection)]
@@ -120,6 +150,39 @@ export const groupCases: readonly Case<BrokerHarness>[] = [
     assert.deepEqual(b.bodies, ['for both'])
   }),
 ]
+
+/** A listener of group `late` that begins with the oldest message; null where that is refused by name. */
+async function fromEarliest(connection: Connection, topic: string): Promise<Listener | null> {
+  const options = { group: 'late', from: 'earliest', onReceived: ackAtOnce } as const
+  try {
+    return await connection.listen(topic, options)
+  } catch (error) {
+    assert.ok(error instanceof CapabilityError, String(error))
+    assert.match(error.message, /earliest/)
+    return null
+  }
+}
+
+/** Only a new group starts there: one that has begun goes on where it was. */
+async function goesOn(
+  stage: Stage,
+  topic: string,
+  connection: Connection,
+  listener: Listener,
+): Promise<void> {
+  await listener.receiver.flush(stage.deadline())
+  await connection.close()
+  const next = await stage.connect()
+  const again = await fromEarliest(next, topic)
+  assert.ok(again, 'it was refused the second time')
+  await next.confirmed([draft(topic, { body: 'later' })])
+  await stage.eventually(
+    () => 'nothing came to the group that goes on',
+    () => again.received.length > 0,
+  )
+  await stage.quiet('it began again', () => again.received.length)
+  assert.deepEqual(again.bodies, ['later'])
+}
 
 function count(listeners: readonly { readonly received: readonly unknown[] }[]): number {
   return listeners.reduce((sum, one) => sum + one.received.length, 0)

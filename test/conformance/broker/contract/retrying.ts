@@ -15,8 +15,8 @@ import { bigBody, bodies, essence, hostileHeaders, takesMebibyte } from './carry
 const ROUNDING_MS = 2
 
 /**
- * Sends a delivery back to its group after `delayMs`, the way the core does: natively, or as a
- * confirmed copy to the retry destination and an ack after it.
+ * Sends a delivery back to its group after `delayMs`, the way the core does: natively where the broker
+ * can wait that long, or as a confirmed copy to the retry destination and an ack after it.
  */
 async function retry(
   connection: Connection,
@@ -25,8 +25,10 @@ async function retry(
   delayMs: number,
 ): Promise<void> {
   if (connection.capabilities.retryDelay === 'native') {
-    listener.settle(received, (delivery) => delivery.retry?.(delayMs))
-    return
+    if (received.delivery.retry?.(delayMs) === true) {
+      listener.held.delete(received)
+      return
+    }
   }
   const { topic } = received.envelope.to as { topic: string }
   await connection.confirmed([again(received, topic, delayMs)], 'settle')

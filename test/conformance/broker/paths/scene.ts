@@ -96,9 +96,9 @@ export class Scene extends Stage {
   }
 }
 
-/** `each` items of every key, dealt out like cards. */
-export function deal(keys: readonly string[], each: number): readonly Item[] {
-  return Array.from({ length: each }, (_, n) => keys.map((key) => ({ key, n }))).flat()
+/** `each` items of every key, dealt out like cards, with numbers from `first`. */
+export function deal(keys: readonly string[], each: number, first = 0): readonly Item[] {
+  return Array.from({ length: each }, (_, n) => keys.map((key) => ({ key, n: first + n }))).flat()
 }
 
 /** Makes an end-to-end case of the broker suite. */

@@ -175,9 +175,10 @@ export class Witness {
       },
     }
     if (delivery.retry === undefined) return overlaid(delivery, settling)
-    const retry = (ms: number): void => {
-      note('retry')
-      delivery.retry?.(ms)
+    const retry = (ms: number): boolean => {
+      const waits = delivery.retry?.(ms) ?? false
+      if (waits) note('retry')
+      return waits
     }
     return overlaid(delivery, { ...settling, retry })
   }
