@@ -18,16 +18,25 @@ function project(
     testTimeout,
     groupOrder,
     globalSetup = [],
-  }: { testTimeout: number; groupOrder: number; globalSetup?: string[] },
+    env = {},
+  }: {
+    testTimeout: number
+    groupOrder: number
+    globalSetup?: string[]
+    env?: Record<string, string>
+  },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
     test: {
       name,
-      include: folders.map((folder) => `test/${folder}/**/*.test.ts`),
+      include: folders.map((folder) =>
+        folder.endsWith('.test.ts') ? `test/${folder}` : `test/${folder}/**/*.test.ts`,
+      ),
       testTimeout,
       hookTimeout: testTimeout,
       globalSetup,
+      env,
       maxWorkers: groupOrder < 2 ? 2 : 1,
       sequence: { groupOrder },
     },
@@ -50,6 +59,12 @@ const unitFolders = [
 
 /** @platformatic/kafka needs a later Node than the rest: `scripts/test-platformatic.mjs` brings one. */
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const platformaticFolders = [
+  'adapters/platformatic',
+  // Of the default driver, what real brokers say.
+  ...['admin', 'conformance-cluster', 'conformance', 'coordinator', 'group-consumer'],
+  ...['receiving-broker', 'security', 'sending-broker', 'sending-cluster'],
+].map((name) => (name.includes('/') ? name : `adapters/kafka/${name}.test.ts`))
 const hasPlatformatic = major > 22 || (major === 22 && minor >= 22)
 
 const config: ViteUserConfig = defineConfig({
@@ -86,10 +101,11 @@ const config: ViteUserConfig = defineConfig({
       }),
       ...(hasPlatformatic
         ? [
-            project('platformatic', ['adapters/platformatic'], {
+            project('platformatic', platformaticFolders, {
               testTimeout: 180_000,
               groupOrder: 7,
               globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+              env: { HOLDFAST_KAFKA_DRIVER: 'platformatic' },
             }),
           ]
         : []),

@@ -1,11 +1,13 @@
 import type { ConnectionOptions } from '@platformatic/kafka'
 
 import type { BrokerContext } from '../../src/contract/broker.ts'
+import type { Random } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { DriverCaps, KafkaDriver } from './driver.ts'
 import { driverOn } from './kafkajs-driver.ts'
 import type { Resolved } from './options.ts'
 import { PlatformaticClusters } from './platformatic-cluster.ts'
+import { REFUSED_LOGIN } from './platformatic-trouble.ts'
 import { loadPlatformatic, type Platformatic } from './platformatic-package.ts'
 import type { SaslOptions } from './security.ts'
 
@@ -17,6 +19,18 @@ const CAPS: DriverCaps = Object.freeze({
   partitionPause: true,
   staticMembership: false,
 })
+
+/** What a client is made from. */
+type PlatformaticOptions = Pick<
+  Resolved,
+  | 'addresses'
+  | 'clientId'
+  | 'tls'
+  | 'sasl'
+  | 'connectTimeoutMs'
+  | 'requestTimeoutMs'
+  | 'rebalanceTimeoutMs'
+>
 
 /** Beyond what any request of ours waits for: we give up first, and cut the connection. */
 const BEYOND_MS = 60_000
@@ -33,18 +47,24 @@ export async function platformaticDriver(
   context: BrokerContext,
   load: () => Promise<Platformatic> = loadPlatformatic,
 ): Promise<KafkaDriver> {
-  const { addresses, clientId } = options
-  const { random } = context
-  const library = await load()
-  const clusters = new PlatformaticClusters({
-    ...{ library, clientId, addresses, random },
-    options: connectionOptions(options),
-  })
-  return driverOn({ name: 'platformatic', caps: CAPS, client: clusters }, options, context)
+  const client = await platformaticClient(options, context.random, load)
+  return driverOn({ name: 'platformatic', caps: CAPS, client }, options, context)
 }
 
-function connectionOptions(options: Resolved): ConnectionOptions {
-  const { tls, sasl, connectTimeoutMs, requestTimeoutMs, rebalanceTimeoutMs } = options
+/** Clusters with these settings. Rejects like the driver. Does no I/O. */
+export async function platformaticClient(
+  settings: PlatformaticOptions,
+  random: Random,
+  load: () => Promise<Platformatic> = loadPlatformatic,
+): Promise<PlatformaticClusters> {
+  const { addresses, clientId } = settings
+  const library = await load()
+  const options = connectionOptions(settings)
+  return new PlatformaticClusters({ library, clientId, addresses, random, options })
+}
+
+function connectionOptions(settings: PlatformaticOptions): ConnectionOptions {
+  const { tls, sasl, connectTimeoutMs, requestTimeoutMs, rebalanceTimeoutMs } = settings
   return {
     connectTimeout: connectTimeoutMs,
     requestTimeout: Math.max(requestTimeoutMs, rebalanceTimeoutMs) + BEYOND_MS,
@@ -75,5 +95,14 @@ function saslOf(sasl: SaslOptions): NonNullable<ConnectionOptions['sasl']> {
       throw new HoldfastError('unavailable', text, { cause })
     }
   }
-  return { mechanism: 'OAUTHBEARER', token: ask }
+  // Without it a refused token counts as a log-in, and the next request fails for no reason.
+  const authBytesValidator: NonNullable<ConnectionOptions['sasl']>['authBytesValidator'] = (
+    bytes,
+    done,
+  ) => {
+    if (bytes.length === 0) return done(null, bytes)
+    const cause = new Error(`the broker refused the token: ${bytes.toString('utf8')}`)
+    done(Object.assign(cause, { code: REFUSED_LOGIN }))
+  }
+  return { mechanism: 'OAUTHBEARER', token: ask, authBytesValidator }
 }

@@ -1,5 +1,7 @@
-/** The package's codes for log-ins that failed. */
-const LOGIN = 'PLT_KFK_AUTHENTICATION'
+import { isHoldfastError, type HoldfastError } from '../../src/contract/errors.ts'
+
+/** The package's code for log-ins that failed. */
+export const REFUSED_LOGIN = 'PLT_KFK_AUTHENTICATION'
 
 /** A connection that could not be made or was lost, by whatever error says so. */
 export class ConnectionTrouble extends Error {
@@ -11,10 +13,15 @@ export class ConnectionTrouble extends Error {
   }
 }
 
-/** What the package says of a connection, told apart: refused log-ins do not pass by themselves. */
-export function platformaticTrouble(error: unknown): ConnectionTrouble {
+/**
+ * What the package says of a connection, told apart: refused log-ins do not pass by themselves, and what is
+ * ours is passed on.
+ */
+export function platformaticTrouble(error: unknown): ConnectionTrouble | HoldfastError {
   const chain = chainOf(error)
-  const isLogin = chain.some(({ code }) => code === LOGIN)
+  const own = chain.find((one) => isHoldfastError(one))
+  if (own !== undefined) return own as unknown as HoldfastError
+  const isLogin = chain.some(({ code }) => code === REFUSED_LOGIN)
   const [innermost] = chain.slice(-1)
   const text = innermost?.message ?? String(error)
   return new ConnectionTrouble(isLogin ? 'LoginTrouble' : 'ConnectionTrouble', text, error)
