@@ -7,6 +7,7 @@ interface Connection {
     | {
         readonly connecting: boolean
         readonly writableEnded: boolean
+        readonly destroyed: boolean
         destroy(error?: Error): unknown
         resetAndDestroy(): unknown
       }
@@ -42,6 +43,8 @@ function cutConnection(connection: Connection, error: HoldfastError): void {
   const { socket } = connection
   if (socket === undefined) return
   if (socket.connecting) return void socket.destroy(error)
+  // It was cut before, and is still in its place: kafkajs would listen to it once more each time.
+  if (socket.destroyed) return connection.rejectRequests(error)
   try {
     // Node cannot reset what is being ended, and then never closes it: the process could not even exit.
     if (socket.writableEnded) socket.destroy()

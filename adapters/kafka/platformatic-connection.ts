@@ -18,6 +18,7 @@ export interface ConnectionSettings {
 interface Cuttable {
   readonly connecting: boolean
   readonly writableEnded: boolean
+  readonly destroyed: boolean
   destroy(error?: Error): unknown
   resetAndDestroy(): unknown
 }
@@ -48,6 +49,7 @@ export class PlatformaticConnection {
     return {
       connecting: socket.connecting || !connection.isConnected(),
       writableEnded: socket.writableEnded,
+      destroyed: socket.destroyed,
       destroy: (error) => socket.destroy(error),
       resetAndDestroy: () => socket.resetAndDestroy(),
     }

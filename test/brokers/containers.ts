@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { createServer, type AddressInfo } from 'node:net'
 
 import {
@@ -58,6 +58,54 @@ export async function createNetwork(): Promise<string> {
   return name
 }
 
+/** A network whose containers have addresses of their own, also after they were down. Plain data. */
+export interface Subnet {
+  readonly name: string
+  /** The first three bytes of all addresses, with dots. */
+  readonly prefix: string
+}
+
+const TRIES = 20
+/** Below it are the addresses of the network itself. */
+const FIRST = 10
+
+/**
+ * A network for servers that look each other up once: containers that start at the same time would
+ * else swap their addresses.
+ */
+export async function createSubnet(): Promise<Subnet> {
+  const { dockerode } = (await engine()).container
+  for (let tries = 1; ; tries++) {
+    const name = `holdfast-${randomBytes(6).toString('hex')}`
+    const prefix = `10.${200 + randomInt(55)}.${randomInt(256)}`
+    try {
+      await dockerode.createNetwork({
+        Name: name,
+        Labels: { [OWNER]: String(process.pid) },
+        IPAM: { Config: [{ Subnet: `${prefix}.0/24` }] },
+      })
+      return { name, prefix }
+    } catch (error) {
+      // Somebody else has these addresses.
+      if (tries === TRIES) throw error
+    }
+  }
+}
+
+/** Puts a container into a subnet, under a name and always the same address. */
+export async function joinSubnet(
+  { name, prefix }: Subnet,
+  containerId: string,
+  { host, id }: { readonly host: string; readonly id: number },
+): Promise<void> {
+  const { dockerode } = (await engine()).container
+  const EndpointConfig = {
+    Aliases: [host],
+    IPAMConfig: { IPv4Address: `${prefix}.${FIRST + id}` },
+  }
+  await dockerode.getNetwork(name).connect({ Container: containerId, EndpointConfig })
+}
+
 /** Removes a network that no container uses any more. */
 export async function removeNetwork(name: string): Promise<void> {
   const { dockerode } = (await engine()).container
@@ -105,7 +153,7 @@ export async function freePort(): Promise<number> {
  * again, and that names the process it belongs to.
  */
 export class LoopbackContainer extends GenericContainer {
-  #onCreated: (id: string) => void = () => undefined
+  #onCreated: (id: string) => unknown = () => undefined
 
   /** `ports`: of the container, to those of this machine. */
   publish(ports: ReadonlyMap<number, number>): this {
@@ -119,14 +167,13 @@ export class LoopbackContainer extends GenericContainer {
     return this.withLabels({ [OWNER]: String(process.pid) })
   }
 
-  /** Told the id before the container starts: from then on there is something to remove. */
-  onCreated(listener: (id: string) => void): this {
+  /** Told the id before the container starts, which waits for it: from then on there is something to remove. */
+  onCreated(listener: (id: string) => unknown): this {
     this.#onCreated = listener
     return this
   }
 
-  protected override containerCreated(id: string): Promise<void> {
-    this.#onCreated(id)
-    return Promise.resolve()
+  protected override async containerCreated(id: string): Promise<void> {
+    await this.#onCreated(id)
   }
 }

@@ -1,4 +1,4 @@
-import { engine, removeContainer, removeNetwork } from './containers.ts'
+import { engine, joinSubnet, removeContainer, removeNetwork, type Subnet } from './containers.ts'
 import { until } from './handshake.ts'
 import { KafkaNode, type KafkaAddress } from './kafka-node.ts'
 import { leadersOf, partitionsOf } from './kafka-topics.ts'
@@ -8,13 +8,13 @@ const WHOLE_TIMEOUT_MS = 120_000
 /** How to find a cluster that somebody started; plain data, so that it can go to another process. */
 export interface ClusterAddress {
   readonly nodes: readonly KafkaAddress[]
-  readonly network: string
+  readonly network: Subnet
 }
 
 /** Brokers that know each other, on a network of their own. */
 export class KafkaCluster {
   readonly nodes: readonly KafkaNode[]
-  readonly #network: string
+  readonly #network: Subnet
 
   constructor({ nodes, network }: ClusterAddress) {
     this.nodes = nodes.map((address) => new KafkaNode(address))
@@ -66,21 +66,21 @@ export class KafkaCluster {
 
   /** Cuts a broker off from the others, while clients still reach it; returns how that is healed. */
   async isolate(node: KafkaNode): Promise<() => Promise<void>> {
-    const network = (await engine()).container.dockerode.getNetwork(this.#network)
+    const network = (await engine()).container.dockerode.getNetwork(this.#network.name)
     const Container = node.containerId
     await network.disconnect({ Container, Force: true })
     let isCutOff = true
     return async () => {
       if (!isCutOff) return
       isCutOff = false
-      await network.connect({ Container, EndpointConfig: { Aliases: [node.address.host] } })
+      await joinSubnet(this.#network, Container, node.address)
     }
   }
 
   /** Ends and removes everything. Idempotent. */
   async remove(): Promise<void> {
     await Promise.all(this.nodes.map(({ containerId }) => removeContainer(containerId)))
-    await removeNetwork(this.#network)
+    await removeNetwork(this.#network.name)
   }
 
   async #isComplete(): Promise<boolean> {

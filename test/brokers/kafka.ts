@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 
 import { startOrTell } from './boot.ts'
 import {
-  createNetwork,
+  createSubnet,
   freePort,
+  joinSubnet,
   LoopbackContainer,
   prepareEngine,
   removeContainer,
+  type Subnet,
 } from './containers.ts'
 import { imageOf } from './image.ts'
 import { KafkaCluster } from './kafka-cluster.ts'
@@ -61,7 +63,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<OwnKafka> 
 /** Starts three brokers on a network of their own and resolves when they all know each other. */
 export async function startKafkaCluster(options: KafkaOptions = {}): Promise<KafkaCluster> {
   await prepareEngine()
-  const network = await createNetwork()
+  const network = await createSubnet()
   const members = [1, 2, 3].map((id) => ({ id, host: `kafka-${id}` }))
   const clusterId = randomClusterId()
   const started = await Promise.allSettled(
@@ -82,7 +84,7 @@ export async function startKafkaCluster(options: KafkaOptions = {}): Promise<Kaf
 interface Boot {
   readonly member: Member
   readonly members: readonly Member[]
-  readonly network: string | null
+  readonly network: Subnet | null
   readonly options: KafkaOptions
   readonly clusterId?: string
 }
@@ -113,10 +115,10 @@ async function boot({
       ...(security?.files ?? []),
     ])
     .withCommand(['sh', '-c', BOOT])
-    .onCreated((containerId) => {
+    .onCreated(async (containerId) => {
       node = new KafkaNode({ containerId, ...member, ports })
+      if (network !== null) await joinSubnet(network, containerId, member)
     })
-  if (network !== null) container.withNetworkMode(network).withNetworkAliases(member.host)
   return startOrTell('Kafka', container, () => node)
 }
 

@@ -114,7 +114,7 @@ describe('the audit', () => {
     ['unclean.leader.election.enable', 'true', 'warning kafka.unclean-election broker 1'],
     ['offset.metadata.max.bytes', '100', 'warning kafka.offset-metadata broker 1'],
     ['offsets.retention.minutes', '1', 'warning kafka.offsets-retention broker 1'],
-    ['group.max.session.timeout.ms', '10000', 'error kafka.session-timeout broker 1'],
+    ['group.max.session.timeout.ms', '9000', 'error kafka.session-timeout broker 1'],
     ['group.min.session.timeout.ms', '60000', 'error kafka.session-timeout broker 1'],
   ])('names a weak setting of a broker: %s = %s', async (setting, value, expected) => {
     const { admin, codes } = await stage()

@@ -52,6 +52,17 @@ describe('cutting a connection', () => {
     await expect.poll(closed).toBe(true)
   })
 
+  it('does it once, since kafkajs listens to a dead one more with each time', async () => {
+    const { node, closed } = await connected()
+    let disconnects = 0
+    const [connection] = node.connectionPool.pool
+    Object.assign(connection!, { disconnect: async () => void disconnects++ })
+    cutNode(node, null)
+    await expect.poll(closed).toBe(true)
+    cutNode(node, null)
+    expect(disconnects).toBe(1)
+  })
+
   it('closes one that is still connecting', async () => {
     const socket = connect(port, '127.0.0.1').on('error', () => undefined)
     const closing = new Promise((resolve) => socket.once('close', resolve))
