@@ -1,8 +1,6 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 
-import type { CommittedOffset } from '../../../adapters/kafka/driver.ts'
 import { sleep, systemClock } from '../../../src/contract/clock.ts'
-import { until } from '../../brokers/handshake.ts'
 import { createTopic, plainKafka, withAdmin } from '../../brokers/kafka-topics.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
 import { LIMIT_MS, publish, specOf, TestMember, topicName } from './test-member.ts'
