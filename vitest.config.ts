@@ -62,7 +62,7 @@ const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const platformaticFolders = [
   'adapters/platformatic',
   // Of the default driver, what real brokers say.
-  ...['admin', 'conformance-cluster', 'conformance', 'coordinator', 'group-consumer'],
+  ...['admin', 'conformance-cluster', 'conformance', 'coordinator', 'group-consumer', 'transactor'],
   ...['receiving-broker', 'security', 'sending-broker', 'sending-cluster'],
 ].map((name) => (name.includes('/') ? name : `adapters/kafka/${name}.test.ts`))
 const hasPlatformatic = major > 22 || (major === 22 && minor >= 22)

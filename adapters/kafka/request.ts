@@ -23,8 +23,9 @@ export interface Exchange<Answer> {
     readonly encode: () => Promise<{ readonly buffer: Buffer }>
   }
   readonly response: {
-    readonly decode: (body: Buffer) => Promise<Answer>
-    readonly parse: (answer: Answer) => Promise<Answer>
+    /** An object in any case: kafkajs looks into it. */
+    readonly decode: (body: Buffer) => Promise<{ readonly answer: Answer }>
+    readonly parse: (decoded: { readonly answer: Answer }) => Promise<Answer>
   }
 }
 
@@ -47,8 +48,8 @@ export function exchangeOf<Asked, Answer>(
       },
     },
     response: {
-      decode: async (body) => decode(new ByteReader(body)),
-      parse: async (answer) => answer,
+      decode: async (body) => ({ answer: decode(new ByteReader(body)) }),
+      parse: async ({ answer }) => answer,
     },
   }
 }
