@@ -59,6 +59,8 @@ export interface DriverCaps {
   readonly idempotent: boolean
   /** 'fenced': offsets of a transaction carry the consumer's generation (KIP-447). */
   readonly txn: 'none' | 'fenced' | 'unfenced'
+  /** Why it is not 'fenced', and what to do. */
+  readonly whyNotFenced?: string
   readonly commitMetadata: boolean
   readonly partitionPause: boolean
   readonly staticMembership: boolean

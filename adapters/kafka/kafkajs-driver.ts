@@ -23,8 +23,10 @@ import { Transactors } from './transactor.ts'
 /** What kafkajs can keep, with what is done around it here. */
 const CAPS: DriverCaps = Object.freeze({
   idempotent: true,
-  // Its offsets in transactions carry no generation, so that a member that was replaced could commit.
+  // Its own offsets in transactions carry no generation, so that a member that was replaced could commit.
   txn: 'none',
+  whyNotFenced:
+    "kafkajs commits the offsets of a transaction without the consumer's generation, so that one that was replaced could commit them; choose driver: 'platformatic', on Node 22.22 or later",
   commitMetadata: true,
   partitionPause: true,
   staticMembership: false,
