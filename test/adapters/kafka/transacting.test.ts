@@ -141,8 +141,11 @@ describe('a transaction', () => {
     stage.driver.transactGate = new Promise((resolve) => (open = resolve))
     const running = stage.transact(['orders/0 a'], [message('a')])
     await stage.clock.settle()
+    const before = stage.driver.commits.length
     stage.ack('orders/0 b', 'orders/1 a')
     await stage.clock.advance(2_000)
+    const since = stage.driver.commits.slice(before).flat()
+    expect(since.map(({ partition }) => partition)).toEqual([1])
     expect([stage.committed('orders/0'), stage.committed('orders/1')]).toEqual([0n, 1n])
     open()
     expect(await running).toBe('committed')
