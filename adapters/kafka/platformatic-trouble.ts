@@ -20,7 +20,7 @@ export class ConnectionTrouble extends Error {
 export function platformaticTrouble(error: unknown): ConnectionTrouble | HoldfastError {
   const chain = chainOf(error)
   const own = chain.find((one) => isHoldfastError(one))
-  if (own !== undefined) return own as unknown as HoldfastError
+  if (own !== undefined) return own
   const isLogin = chain.some(({ code }) => code === REFUSED_LOGIN)
   const [innermost] = chain.slice(-1)
   const text = innermost?.message ?? String(error)

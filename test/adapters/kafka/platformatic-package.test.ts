@@ -17,7 +17,7 @@ import { silent } from '../../../src/contract/events.ts'
 
 const library = (clientSoftwareVersion?: string): (() => Promise<object>) => {
   return async () => ({
-    Connection: class {},
+    Connection: Buffer,
     Writer: { create: () => null },
     clientSoftwareVersion,
   })

@@ -163,7 +163,7 @@ describe('a transactor', () => {
     const rule = proxy!.rule('EndTxn', { do: 'drop' }, Infinity)
     ends.push(() => rule.heal())
     const work = place.work(3n, ['lost'])
-    const ended = transactor.run(work, systemClock.now() + 8_000, (why) => place.why.push(why))
+    const ended = transactor.run(work, systemClock.now() + 12_000, (why) => place.why.push(why))
     const link = await place.link()
     const part = [{ topic: place.source, partition: 0 }]
     const refused = (): Promise<boolean> =>

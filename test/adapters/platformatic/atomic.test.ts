@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -139,7 +140,7 @@ class Place {
       },
       LIMIT_MS,
     ).catch(() => undefined)
-    expect(found).toEqual(wanted)
+    assert.deepEqual(found, wanted)
   }
 }
 
