@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import {
+  configDefaults,
   defineConfig,
   type TestProjectInlineConfiguration,
   type ViteUserConfig,
@@ -8,31 +9,34 @@ import {
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url))
 
 /**
- * A named slice of the test tree, run by `vitest --project NAME`. Slices of one group run side by
- * side; those that kill processes or hold the machine busy come later, one file at a time.
+ * A named slice of the test tree, of folders and single files, run by `vitest --project NAME`. Slices
+ * of one group run side by side; those that kill processes or hold the machine busy come later, one
+ * file at a time.
  */
 function project(
   name: string,
-  folders: readonly string[],
+  places: readonly string[],
   {
     testTimeout,
     groupOrder,
     globalSetup = [],
     env = {},
+    except = [],
   }: {
     testTimeout: number
     groupOrder: number
     globalSetup?: string[]
     env?: Record<string, string>
+    /** Places in these folders that are in another slice. */
+    except?: readonly string[]
   },
 ): TestProjectInlineConfiguration {
   return {
     extends: true,
     test: {
       name,
-      include: folders.map((folder) =>
-        folder.endsWith('.test.ts') ? `test/${folder}` : `test/${folder}/**/*.test.ts`,
-      ),
+      include: places.map(filesOf),
+      exclude: [...configDefaults.exclude, ...except.map(filesOf)],
       testTimeout,
       hookTimeout: testTimeout,
       globalSetup,
@@ -43,7 +47,32 @@ function project(
   }
 }
 
-const unitFolders = [
+function filesOf(place: string): string {
+  return place.endsWith('.test.ts') ? `test/${place}` : `test/${place}/**/*.test.ts`
+}
+
+/** Of the adapters' tests those that need no broker. */
+const rabbitmqParts = [
+  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
+  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+]
+
+/** What `npm test` runs of RabbitMQ: the suite on one node with both types of queues, and short faults. */
+const rabbitmqShort = ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbitmq/faults']
+
+const kafkaParts = [
+  'adapters/kafka/{assigner,audit,capabilities,codecs,fetching-protocol,group-link}.test.ts',
+  'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
+  'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
+  'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
+  'adapters/kafka/{platformatic-package,sending.property,sequences,topics}.test.ts',
+  'adapters/kafka/{topology,transacting}.test.ts',
+]
+
+/** The same of Kafka, on one broker. */
+const kafkaShort = ['adapters/kafka/{conformance,sending-broker,receiving-broker}.test.ts']
+
+const unitPlaces = [
   'repository',
   'contract',
   'observe',
@@ -55,6 +84,8 @@ const unitFolders = [
   'config',
   'conformance',
   'brokers/proxy',
+  ...rabbitmqParts,
+  ...kafkaParts,
 ]
 
 /** @platformatic/kafka needs a later Node than the rest: `scripts/test-platformatic.mjs` brings one. */
@@ -81,7 +112,7 @@ const config: ViteUserConfig = defineConfig({
     allowOnly: false,
     coverage: { include: ['src/**', 'adapters/**'], reportsDirectory: 'coverage' },
     projects: [
-      project('unit', unitFolders, { testTimeout: 60_000, groupOrder: 0 }),
+      project('unit', unitPlaces, { testTimeout: 60_000, groupOrder: 0 }),
       project('memory', ['adapters/memory'], { testTimeout: 120_000, groupOrder: 0 }),
       project('sqlite', ['adapters/sql', 'adapters/sqlite'], {
         testTimeout: 60_000,
@@ -89,15 +120,27 @@ const config: ViteUserConfig = defineConfig({
       }),
       project('process', ['process'], { testTimeout: 180_000, groupOrder: 2 }),
       project('examples', ['examples'], { testTimeout: 300_000, groupOrder: 3 }),
+      project('rabbitmq-short', rabbitmqShort, {
+        testTimeout: 180_000,
+        groupOrder: 7,
+        globalSetup: ['test/brokers/shared-node-setup.ts'],
+      }),
+      project('kafka-short', kafkaShort, {
+        testTimeout: 180_000,
+        groupOrder: 8,
+        globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+      }),
       project('brokers', ['brokers/rig', 'adapters/rabbitmq'], {
         testTimeout: 180_000,
         groupOrder: 5,
         globalSetup: ['test/brokers/shared-node-setup.ts'],
+        except: [...rabbitmqParts, ...rabbitmqShort],
       }),
       project('kafka', ['brokers/kafka-rig', 'adapters/kafka'], {
         testTimeout: 180_000,
         groupOrder: 6,
         globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+        except: [...kafkaParts, ...kafkaShort],
       }),
       ...(hasPlatformatic
         ? [

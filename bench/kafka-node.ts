@@ -24,7 +24,7 @@ export async function benchKafka(): Promise<BenchKafka> {
   if (given !== null) {
     return { brokers: given, name: 'given brokers', remove: async () => undefined }
   }
-  const own = await startKafka()
+  const own = await startKafka({ isForSpeed: true })
   const image = await imageOf(IMAGE)
   return { brokers: [own.node.broker], name: `one broker, ${image}`, remove: () => own.remove() }
 }

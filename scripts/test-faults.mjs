@@ -5,14 +5,17 @@
  * them in turn: `--seed N`, which is printed, begins with the same one again. `--only PART` runs those
  * whose names contain it, `--except PART` leaves them out and may be said more than once.
  *
- * The budget bounds what is started: a file that has begun is given ten minutes to end, then it is
- * stopped and counts as failed. What was not started is named, and is neither passed nor failed.
- * `--report FOLDER` writes one report of vitest per file there.
+ * One begins only when what is left of the budget is as long as it takes on two quiet cores, which is
+ * written down in `test/faults/minutes.json`; the first one always does. Where it takes longer all the
+ * same, it has until ten minutes after the budget, then it is stopped and counts as failed. What was
+ * not started is named, and is neither passed nor failed. `--report FOLDER` writes one report of vitest
+ * per file there.
  *
- * One of them looks at system calls with strace, which is installed here where that is allowed.
+ * One of them looks at system calls with strace, which is installed here where that is allowed. Those on
+ * brokers need a container engine and images, which are started and made first.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -21,6 +24,8 @@ import { installCommand, installPackages, mayInstall } from './debian-packages.m
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const graceMs = 600_000
+/** Of one that nobody has measured. */
+const unknownMinutes = 3
 
 function options() {
   const { values } = parseArgs({
@@ -63,6 +68,12 @@ function faultTests() {
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => join('test', 'faults', name))
     .toSorted()
+}
+
+/** How long each file takes: whole minutes, rounded up. */
+function durations() {
+  const minutes = JSON.parse(readFileSync(join(root, 'test/faults/minutes.json'), 'utf8'))
+  return (file) => (minutes[basename(file, '.test.ts')] ?? unknownMinutes) * 60_000
 }
 
 /** Resolves with how the file ended; a file still running at `giveUpAt` is stopped. */
@@ -110,6 +121,16 @@ function ensureStrace(files) {
   }
 }
 
+/** Fault tests on brokers need a container engine and the brokers' images; what is missing is said there. */
+function ensureBrokers(files) {
+  const brokers = ['rabbitmq', 'kafka'].filter((name) => files.some((file) => file.includes(name)))
+  if (brokers.length === 0) return
+  for (const args of [['scripts/docker-engine.mjs'], ['test/brokers/images.mjs', ...brokers]]) {
+    const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
+    if (status !== 0) throw new Error(`fault tests: ${args[0]} failed, so no broker can be started`)
+  }
+}
+
 function reportFile(folder, file) {
   if (folder === undefined) return undefined
   mkdirSync(folder, { recursive: true })
@@ -126,10 +147,14 @@ async function main() {
   )
   console.log(`fault tests of seed ${seed}: node scripts/test-faults.mjs --seed ${seed}`)
   ensureStrace(files)
+  ensureBrokers(files)
   const end = Date.now() + budgetMs
-  const results = new Map(files.map((file) => [file, 'left out: the time was used up']))
-  for (const file of files) {
-    if (Date.now() >= end) break
+  const takes = durations()
+  const results = new Map(
+    files.map((file) => [file, `left out: no ${takes(file) / 60_000} min left`]),
+  )
+  for (const [index, file] of files.entries()) {
+    if (index > 0 && Date.now() + takes(file) > end) continue
     const report = reportFile(reports, file)
     const result = await run(file, report, end + graceMs)
     // Without this, a stopped file would be missing from the sum as if it had never run.

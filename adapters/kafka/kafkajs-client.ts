@@ -102,13 +102,20 @@ interface ClusterInside {
 }
 
 interface BrokerOptions {
-  readonly connectionPool?: { readonly pool?: readonly { readonly requestQueue?: RequestQueue }[] }
+  readonly connectionPool?: { readonly pool?: readonly Connection[] }
+}
+
+interface Connection {
+  readonly requestQueue?: RequestQueue
+  readonly socket?: { readonly destroyed: boolean; unref: () => unknown }
+  disconnect?: () => Promise<unknown>
 }
 
 /**
- * The same client with one habit less: each connection of kafkajs looks every millisecond for requests
- * that wait, for ever, also when none does and after it was closed (tulios/kafkajs#1751). The given
- * object is not changed; one whose insides are not known stays as it is.
+ * The same client with two habits less: each connection of kafkajs looks every millisecond for requests
+ * that wait, for ever, also when none does and after it was closed (tulios/kafkajs#1751); and each try to
+ * reach a node that is away leaves a listener on the sockets that died before. The given object is not
+ * changed; one whose insides are not known stays as it is.
  */
 function quiet(client: KafkajsClient): KafkajsClient {
   const symbol = Object.getOwnPropertySymbols(client).find(
@@ -128,8 +135,9 @@ function quietCluster({ brokerPool }: ClusterInside): void {
   const createBroker = brokerPool?.createBroker
   if (brokerPool === undefined || createBroker === undefined) return
   brokerPool.createBroker = (options) => {
-    for (const { requestQueue } of options.connectionPool?.pool ?? []) {
-      if (requestQueue !== undefined) quietQueue(requestQueue)
+    for (const connection of options.connectionPool?.pool ?? []) {
+      if (connection.requestQueue !== undefined) quietQueue(connection.requestQueue)
+      leaveDead(connection)
     }
     return createBroker.call(brokerPool, options)
   }
@@ -140,5 +148,16 @@ function quietQueue(queue: RequestQueue): void {
   if (schedule === undefined || !Array.isArray(queue.pending)) return
   queue.scheduleCheckPendingRequests = () => {
     if (queue.pending?.length !== 0) schedule.call(queue)
+  }
+}
+
+/** Node lets go of a socket that is gone only once it is connected, which it never will be. */
+function leaveDead(connection: Connection): void {
+  const disconnect = connection.disconnect
+  if (disconnect === undefined) return
+  connection.disconnect = () => {
+    const { socket } = connection
+    if (socket?.destroyed === true) socket.unref = () => socket
+    return disconnect.call(connection)
   }
 }

@@ -1,5 +1,6 @@
 import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
+import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { brokerErrorOf } from './admin-errors.ts'
 import {
@@ -54,6 +55,8 @@ const GOODBYE_MS = 1_000
 export class KafkajsLink {
   readonly #cluster: ProducingCluster
   readonly #clock: Clock
+  /** Ends waiting for connections. */
+  readonly #ending = new AbortController()
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
 
   constructor(client: KafkajsClient | Clusters, clock: Clock) {
@@ -70,7 +73,7 @@ export class KafkajsLink {
       const given = await node.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
       return { producerId: BigInt(given.producerId), producerEpoch: given.producerEpoch }
     }
-    const identity = await withDeadline(this.#clock, deadline, work, 'connecting to Kafka')
+    const identity = await this.#within(deadline, work, 'connecting to Kafka')
     this.#learn()
     return identity
   }
@@ -78,7 +81,7 @@ export class KafkajsLink {
   /** Connects to some node. */
   async connect(topics: Iterable<string>, deadline: Deadline): Promise<void> {
     const work = (): Promise<void> => this.#connect(topics)
-    await withDeadline(this.#clock, deadline, work, 'connecting to Kafka')
+    await this.#within(deadline, work, 'connecting to Kafka')
     this.#learn()
   }
 
@@ -92,7 +95,7 @@ export class KafkajsLink {
       if (brokerPool.brokers[nodeId] === undefined) await this.#cluster.refreshMetadata()
       return nodeId
     }
-    return withDeadline(this.#clock, deadline, work, 'looking for the coordinator')
+    return this.#within(deadline, work, 'looking for the coordinator')
   }
 
   /** Any other request. A node that does not answer in time is cut. */
@@ -104,7 +107,7 @@ export class KafkajsLink {
   ): Promise<Answer> {
     const send = (): Promise<unknown> => node.connectionPool.send(exchangeOf(request, asked))
     try {
-      return (await withDeadline(this.#clock, deadline, send, request.name)) as Answer
+      return (await this.#within(deadline, send, request.name)) as Answer
     } catch (error) {
       if (brokerErrorOf(error) === null) cutNode(node, error)
       throw error
@@ -120,7 +123,7 @@ export class KafkajsLink {
   async refresh(topics: Iterable<string>, deadline: Deadline): Promise<void> {
     for (const topic of topics) this.#cluster.targetTopics.add(topic)
     const refresh = (): Promise<void> => this.#cluster.refreshMetadata()
-    await withDeadline(this.#clock, deadline, refresh, 'looking for leaders')
+    await this.#within(deadline, refresh, 'looking for leaders')
     this.#learn()
   }
 
@@ -137,7 +140,7 @@ export class KafkajsLink {
   async connected(nodeId: number, deadline: Deadline): Promise<ProducingNode> {
     const connect = (): Promise<Node> => this.#cluster.findBroker({ nodeId })
     const what = `connecting to node ${nodeId}`
-    return (await withDeadline(this.#clock, deadline, connect, what)) as ProducingNode
+    return (await this.#within(deadline, connect, what)) as ProducingNode
   }
 
   /**
@@ -174,8 +177,9 @@ export class KafkajsLink {
     }
   }
 
-  /** Ends the connections in order, within a second. Never rejects. */
+  /** Ends the connections in order, within a second; who waits for one is told at once. Never rejects. */
   async close(): Promise<void> {
+    this.#ending.abort(new ClosedError('the producer'))
     const disconnect = (): Promise<void> => this.#cluster.disconnect()
     const deadline = this.#clock.now() + GOODBYE_MS
     const ending = withDeadline(this.#clock, deadline, disconnect, 'disconnecting')
@@ -194,6 +198,10 @@ export class KafkajsLink {
     await cluster.connect()
     for (const topic of topics) cluster.targetTopics.add(topic)
     await cluster.refreshMetadata()
+  }
+
+  #within<T>(deadline: Deadline, work: () => Promise<T>, what: string): Promise<T> {
+    return withDeadline(this.#clock, deadline, work, what, this.#ending.signal)
   }
 
   #learn(): void {

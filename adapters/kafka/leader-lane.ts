@@ -76,7 +76,7 @@ export class LeaderLane {
     flight.producer = this.#producer
     this.#flight = flight
     watch.add(flight)
-    this.#producer
+    flight.settled = this.#producer
       .produce(flight.parts, flight.deadline - VERDICT_MS, (index, result) =>
         this.#told(flight, index, result),
       )
@@ -90,12 +90,20 @@ export class LeaderLane {
       )
   }
 
-  /** Ends its producers; what is unresolved is the owner's to end. Never rejects. */
+  /** Ends its producers; what is unresolved then is the owner's to end. Never rejects. */
   async close(): Promise<void> {
     this.#isClosed = true
-    const flights = [...this.#stragglers, ...(this.#flight === null ? [] : [this.#flight])]
-    const producers = new Set([this.#producer, ...flights.map(({ producer }) => producer)])
+    const producers = new Set([this.#producer, ...this.#flights.map(({ producer }) => producer)])
     await Promise.all([...producers].map(async (producer) => producer?.close()))
+  }
+
+  /** Resolves when nothing is on its way any more, be it for ever. Never rejects. */
+  async landed(): Promise<void> {
+    await Promise.all(this.#flights.map(({ settled }) => settled))
+  }
+
+  get #flights(): readonly Flight[] {
+    return [...this.#stragglers, ...(this.#flight === null ? [] : [this.#flight])]
   }
 
   slow(flight: Flight): void {
@@ -177,6 +185,7 @@ class Flight extends Watched {
   readonly #lane: LeaderLane
   deadline: Deadline = Number.NEGATIVE_INFINITY
   producer: DriverProducer | null = null
+  settled: Promise<void> = Promise.resolve()
   /** Parts that are not answered. */
   left = 0
   isChecked = false

@@ -47,6 +47,8 @@ export interface KafkaSenderOptions {
 }
 
 const backoff = exponential({ initialMs: 20, maxMs: 2_000 })
+/** Kept back of the time for answers at close: whether a thing was written at all. */
+const VERDICT_PART = 0.2
 /** Calls that end while they wait leave their places behind; so many are swept up at once. */
 const MOST_LEFT = 1_000
 
@@ -380,14 +382,22 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     for (const call of this.#calls.items() as Call[]) call.refuseUnwritten(outcome)
     if (this.#calls.size > 0) {
       const idle = new Promise<void>((resolve) => void (this.#onIdle = resolve))
-      await withDeadline(clock, deadline, () => idle, 'answers').catch(() => undefined)
+      const answersBy = deadline - (deadline - clock.now()) * VERDICT_PART
+      await withDeadline(clock, answersBy, () => idle, 'answers').catch(() => undefined)
+    }
+    // Who writes says now of what it has not written that it has not.
+    const lanes = [...this.#lanes.values()]
+    const landed = Promise.all(lanes.map((lane) => lane.landed()))
+    const closing = Promise.all(lanes.map((lane) => lane.close()))
+    if (this.#calls.size > 0) {
+      await withDeadline(clock, deadline, () => landed, 'the last word').catch(() => undefined)
     }
     this.#state = 'closed'
     for (const call of this.#calls.items() as Call[]) call.giveUp(outcome, NOT_CONFIRMED)
     this.#calls.close()
     this.#flights.close()
     this.#resting.clear()
-    await Promise.all([...this.#lanes.values()].map((lane) => lane.close()))
+    await closing
   }
 }
 

@@ -18,11 +18,15 @@ interface Socket {
   readonly end: () => void
 }
 
+/** What keeping connections needs of it. */
+export type Connecting = Pick<Connector, 'open' | 'onOpen'>
+
 /** Opens connections to one cluster, each by the next address. */
 export class Connector {
   readonly #options: Resolved
   readonly #context: BrokerContext
   readonly #endpoints: Endpoints
+  readonly #listeners = new Set<() => void>()
   #generation = 0
 
   constructor(options: Resolved, context: BrokerContext) {
@@ -42,11 +46,19 @@ export class Connector {
       const amqplib = await loadAmqplib()
       const credentials = await this.#credentials(endpoint)
       const socket = await this.#connect(amqplib, endpoint, credentials, purpose, signal)
-      return this.#wire(endpoint, credentials, socket)
+      const wire = this.#wire(endpoint, credentials, socket)
+      for (const listener of [...this.#listeners]) listener()
+      return wire
     } catch (error) {
       this.#endpoints.failed(endpoint)
       throw openError(error, endpoint)
     }
+  }
+
+  /** Told of every connection that opens, for whatever purpose; returns how to end that. */
+  onOpen(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
   }
 
   async #connect(

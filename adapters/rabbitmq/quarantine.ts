@@ -2,7 +2,7 @@ import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock, Random } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
-import type { Connector } from './connector.ts'
+import type { Connecting } from './connector.ts'
 import { isOpen, type InFlight } from './confirms.ts'
 import { encodingRefusal } from './encoding.ts'
 import { exchangeOf, isAbout, isMessageFault, perhapsStored, refusal } from './isolate.ts'
@@ -14,7 +14,7 @@ import type { Topics } from './topics.ts'
 
 /** What a quarantine needs. */
 export interface QuarantineOptions {
-  readonly connector: Pick<Connector, 'open'>
+  readonly connector: Connecting
   readonly topics: Topics
   readonly clock: Clock
   readonly random: Random

@@ -3,7 +3,7 @@ import type { Cancel } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import type { Balance } from './balance.ts'
-import type { Connector } from './connector.ts'
+import type { Connecting } from './connector.ts'
 import type { ConsumerChannel } from './consumer-channel.ts'
 import { consumersOf, type ConsumersOptions } from './consumers-of.ts'
 import type { QueueConsumer } from './queue-consumer.ts'
@@ -13,7 +13,7 @@ import type { Wire } from './wire.ts'
 
 /** What a receiver needs. */
 export interface ReceiverOptions extends ConsumersOptions {
-  readonly connector: Pick<Connector, 'open'>
+  readonly connector: Connecting
   readonly health: (state: Health, reason: string | null) => void
 }
 

@@ -12,7 +12,7 @@ import { withDeadline } from '../../src/policy/deadline.ts'
 import { Call, type CallOwner } from './call.ts'
 import { CallQueue } from './call-queue.ts'
 import { isOpen } from './confirms.ts'
-import type { Connector } from './connector.ts'
+import type { Connecting } from './connector.ts'
 import { encodingRefusal, tooLarge } from './encoding.ts'
 import { exchangeOf, isAbout, isMessageFault, isolate, refusal } from './isolate.ts'
 import type { Resolved } from './options.ts'
@@ -28,7 +28,7 @@ const MOST_AT_ONCE = 128
 
 /** What a sender needs. */
 export interface RabbitmqSenderOptions {
-  readonly connector: Pick<Connector, 'open'>
+  readonly connector: Connecting
   readonly topics: Topics
   readonly options: Pick<Resolved, 'window' | 'maxBodyBytes' | 'rpcTimeoutMs' | 'confirmTimeoutMs'>
   readonly context: Pick<BrokerContext, 'clock' | 'random' | 'emit'>

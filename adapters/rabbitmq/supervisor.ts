@@ -4,13 +4,13 @@ import { ClosedError, HoldfastError, isHoldfastError } from '../../src/contract/
 import { exponential } from '../../src/policy/backoff.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
-import type { Connector } from './connector.ts'
+import type { Connecting } from './connector.ts'
 import type { Wire } from './wire.ts'
 
 /** What a supervisor keeps alive. */
 export interface SupervisorOptions {
   readonly purpose: string
-  readonly connector: Pick<Connector, 'open'>
+  readonly connector: Connecting
   readonly clock: Clock
   readonly random: Random
   /** Makes what has to be on a new wire. Every wait in it has its deadline; when it rejects, the wire is replaced. */
@@ -23,13 +23,16 @@ export interface SupervisorOptions {
 /** How the wire of one purpose is. */
 export type Health = 'connecting' | 'up' | 'blocked'
 
-/** Full jitter: after a broker's restart not all clients come back at once. */
-const backoff = exponential({ initialMs: 100, maxMs: 30_000 })
+/**
+ * Full jitter: after a broker's restart not all clients come back at once. What was refused stays so for
+ * longer than what nobody answered.
+ */
+const backoff = exponential({ initialMs: 100, maxMs: 5_000 })
+const refusedBackoff = exponential({ initialMs: 100, maxMs: 30_000 })
 
-/** How one wire went. */
+/** How one wire went: never opened, opened and not set up, or set up, whereupon waits are short again. */
 interface Life {
-  /** It was set up: what comes next starts with short waits again. */
-  readonly wasUp: boolean
+  readonly came: 'nowhere' | 'open' | 'up'
   readonly error: HoldfastError
 }
 
@@ -86,16 +89,29 @@ export class Supervisor {
   }
 
   async #run(): Promise<void> {
-    const { health, random } = this.#options
+    const { health } = this.#options
     let failures = 0
     let reason: string | null = null
     while (this.#isRunning()) {
       health('connecting', reason)
-      const { wasUp, error } = await this.#life()
-      reason = error.message
-      failures = wasUp ? 1 : failures + 1
-      if (this.#isRunning()) await this.#wake.sleep(backoff.delayFor(failures, random))
+      const life = await this.#life()
+      reason = life.error.message
+      failures = life.came === 'up' ? 1 : failures + 1
+      if (this.#isRunning()) await this.#rest(life, failures)
     }
+  }
+
+  /**
+   * Until it is time to try again. Where nothing could be opened, another connection that opens ends
+   * the wait: the broker is back. One that opens and fails after that says nothing of the kind, and
+   * would otherwise let two of them ring for each other for ever.
+   */
+  async #rest({ came, error }: Life, failures: number): Promise<void> {
+    const { connector, random } = this.#options
+    const waits = error.code === 'unavailable' ? refusedBackoff : backoff
+    const stopListening = came === 'nowhere' ? connector.onOpen(() => this.#wake.ring()) : null
+    await this.#wake.sleep(waits.delayFor(failures, random))
+    stopListening?.()
   }
 
   async #life(): Promise<Life> {
@@ -105,13 +121,13 @@ export class Supervisor {
       if (!this.#isRunning()) wire.destroy(new ClosedError(purpose))
       return await this.#on(wire)
     } catch (error) {
-      return { wasUp: false, error: named(error, purpose) }
+      return { came: 'nowhere', error: named(error, purpose) }
     }
   }
 
   async #on(wire: Wire): Promise<Life> {
     const { purpose, setup } = this.#options
-    if (!wire.isOpen) return { wasUp: false, error: await over(wire) }
+    if (!wire.isOpen) return { came: 'open', error: await over(wire) }
     this.#live = wire
     const ended = this.#ended(wire)
     try {
@@ -120,8 +136,8 @@ export class Supervisor {
     } catch (error) {
       wire.destroy(named(error, purpose))
     }
-    const wasUp = wire.isOpen
-    return { wasUp, error: await ended }
+    const came = wire.isOpen ? 'up' : 'open'
+    return { came, error: await ended }
   }
 
   /** Resolves when the wire has ended, and whoever is to know was told in the same turn, or was let go. */

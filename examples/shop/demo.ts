@@ -101,7 +101,7 @@ async function prepare(options: DemoOptions, place: BrokerPlace, dir: string): P
   await tryBroker(settings)
   const { seed, kills, outageMs, restarts } = options
   const { container } = place
-  const timeoutMs = options.timeoutMs ?? Math.round(120_000 + 3 * expectedMs)
+  const timeoutMs = options.timeoutMs ?? Math.round(600_000 + 3 * expectedMs)
   const faults = { seed, kills, outageMs, restarts, container }
   return { settings, orders: input.orders, ...faults, timeoutMs }
 }

@@ -8,6 +8,10 @@ import { files, type Settings } from './settings.ts'
 
 const run = promisify(execFile)
 
+/** On a busy machine the engine gives up freezing processes before they stand still. */
+const PAUSE_TRIES = 10
+const PAUSE_AGAIN_MS = 500
+
 /** Takes the broker away for a while; in its history stands what really happened. */
 export class Outage {
   readonly #settings: Settings
@@ -47,6 +51,18 @@ export class Outage {
     }
   }
 
+  async #pause(container: string): Promise<void> {
+    for (let tries = 1; !this.#paused; tries++) {
+      try {
+        await run('docker', ['pause', container], { timeout: 10_000 })
+        this.#paused = true
+      } catch (error) {
+        if (tries === PAUSE_TRIES || !(await isRunning(container))) throw error
+        await sleep(PAUSE_AGAIN_MS)
+      }
+    }
+  }
+
   async #holdLock(): Promise<void> {
     const script = fileURLToPath(new URL('hold-lock.js', import.meta.url))
     const child = spawn(process.execPath, [script, this.#settings.dir, String(this.#ms)], {
@@ -66,8 +82,7 @@ export class Outage {
   async #pauseContainer(container: string): Promise<void> {
     const history = new History(files.history(this.#settings.dir, 'outage'), 'outage')
     try {
-      await run('docker', ['pause', container], { timeout: 10_000 })
-      this.#paused = true
+      await this.#pause(container)
       const from = performance.now()
       history.write('invoke', { op: 'outage' })
       await sleep(this.#ms)
@@ -78,4 +93,10 @@ export class Outage {
       history.close()
     }
   }
+}
+
+/** Not paused and not ended. */
+async function isRunning(container: string): Promise<boolean> {
+  const args = ['inspect', '--format', '{{.State.Status}}', container]
+  return (await run('docker', args, { timeout: 10_000 })).stdout.trim() === 'running'
 }

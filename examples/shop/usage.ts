@@ -34,7 +34,7 @@ Run
   --rate N           orders per second taken from the input (default: the input spread over 25 s,
                      at most 400 per second)
   --fast             no pause between orders
-  --timeout SECONDS  gives up after this long (default: three times what the input should take, and 120)
+  --timeout SECONDS  gives up after this long (default: three times what the input should take, and 600)
   --dir FOLDER       where databases and histories go: a new or empty folder (default: a temporary one)
   --keep             leaves the temporary folder in place
   --help             this text

@@ -4,6 +4,7 @@ import { engine } from './containers.ts'
 import { until } from './handshake.ts'
 
 const COMMAND_TIMEOUT_MS = 120_000
+const PAUSE_TIMEOUT_MS = 20_000
 
 type Container = ReturnType<ContainerRuntimeClient['container']['getById']>
 
@@ -44,7 +45,13 @@ export abstract class ContainerNode {
   /** Every process of it stands still, connections stay; returns how it goes on. */
   async pause(): Promise<() => Promise<void>> {
     const container = await this.container()
-    await container.pause()
+    // On a busy machine the engine gives up freezing processes before they stand still.
+    const pause = (): Promise<boolean> =>
+      container.pause().then(
+        () => true,
+        () => false,
+      )
+    await until(`container ${this.containerId} paused`, pause, PAUSE_TIMEOUT_MS)
     let isPaused = true
     return async () => {
       if (!isPaused) return

@@ -4,7 +4,8 @@
  * An image named by its environment variable is taken as it is. Otherwise the official one is
  * pulled; where no registry answers, an equivalent one is built once from Debian packages, with
  * debootstrap, which needs root, and from published jars, with Maven. Images that are there already
- * are left alone. `node test/brokers/images.mjs kafka` looks at those with that in their name only.
+ * are left alone. `node test/brokers/images.mjs kafka` looks only at those whose names contain one of
+ * the words.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -22,10 +23,10 @@ const buildTimeoutMs = 900_000
 /** Reaps containers of test runs that were killed; without it a run removes its own at the end. */
 const reaper = 'testcontainers/ryuk:0.14.0'
 
-const wanted = process.argv[2] ?? ''
+const wanted = process.argv.slice(2)
 const listed = JSON.parse(
   readFileSync(fileURLToPath(new URL('images.json', import.meta.url)), 'utf8'),
-).filter(({ local }) => local.includes(wanted))
+).filter(({ local }) => wanted.length === 0 || wanted.some((part) => local.includes(part)))
 const say = (text) => console.error(`images: ${text}`)
 
 function exists(image) {

@@ -33,7 +33,8 @@ const PLUGINS = '[rabbitmq_management].\n'
 
 /**
  * Writes the cookie for whoever runs the server, then hands over to it: through the official image's
- * entry point where there is one.
+ * entry point where there is one. Debian's own wrapper would not pass on the signal that ends a
+ * container in order.
  */
 const BOOT = [
   'umask 077',
@@ -42,7 +43,9 @@ const BOOT = [
   'chmod 400 /var/lib/rabbitmq/.erlang.cookie',
   'umask 022',
   'if command -v docker-entrypoint.sh > /dev/null; then exec docker-entrypoint.sh rabbitmq-server; fi',
-  'exec rabbitmq-server',
+  'cd /var/lib/rabbitmq',
+  'export HOME=/var/lib/rabbitmq',
+  'exec setpriv --reuid rabbitmq --regid rabbitmq --init-groups /usr/lib/rabbitmq/bin/rabbitmq-server',
 ].join(' && ')
 
 /** Starts one node and resolves when it can be used. */

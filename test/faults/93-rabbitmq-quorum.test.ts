@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
-import { afterAll, afterEach, describe, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 
 import { Rig } from '../adapters/rabbitmq/harness.ts'
 import { startCluster } from '../brokers/rabbitmq.ts'
@@ -58,6 +58,24 @@ describe('three RabbitMQ nodes under traffic', () => {
         cleanUps.push(heal)
         await pause(30_000)
         await heal()
+      })
+      await traffic.flows()
+      await whole(traffic, vhost)
+      await traffic.verdict({ bounds, demands: { ...demands, faults: 1 } })
+    })
+  })
+
+  it('confirm nothing while two of them are gone, and everything when they are back', async () => {
+    const { vhost, options } = await place()
+    await inTraffic(options, async (traffic) => {
+      await whole(traffic, vhost)
+      const [, ...lost] = cluster.nodes
+      await traffic.during('no majority', async () => {
+        await Promise.all(lost.map((node) => node.kill()))
+        const before = traffic.confirmed
+        await pause(20_000)
+        expect(traffic.confirmed).toBe(before)
+        await Promise.all(lost.map((node) => node.start()))
       })
       await traffic.flows()
       await whole(traffic, vhost)

@@ -99,7 +99,8 @@ describe(`consumers of Kafka in processes of their own (HOLDFAST_SEED=${seed})`,
     const killer = 'p-k3-5'
     let deaths = 0
     while (herd.lines(({ op }) => op === 'dlq_seen').length === 0 && deaths < 12) {
-      const member = await herd.member({ killer, attempts: 3, concurrency: 4 }).catch(() => null)
+      const given = { killer, starts: herd.startsFile, attempts: 3, concurrency: 4 }
+      const member = await herd.member(given).catch(() => null)
       if (member === null) {
         deaths++
         continue

@@ -285,6 +285,17 @@ describe('the producer on connections of kafkajs', () => {
     expect(cluster.log('orders', 0)).toEqual(['a'])
   })
 
+  it('says of what it has not written that it has not, as soon as it is closed', async () => {
+    cluster.hung.add(0).add(1)
+    const producer = await newProducer({ connectTimeoutMs: 30_000, requestTimeoutMs: 30_000 })
+    const before = systemClock.now()
+    const producing = producer.produce([part(0, 'a')], within(20_000))
+    await producer.close()
+    expect(words(await producing)).toEqual(['refused not-sent'])
+    expect(systemClock.now() - before).toBeLessThan(10_000)
+    expect(cluster.log('orders', 0)).toEqual([])
+  })
+
   it('says what the broker said when it gave no number', async () => {
     cluster.identityCode = 31
     const producer = await newProducer()

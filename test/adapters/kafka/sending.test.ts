@@ -396,6 +396,23 @@ describe('sending to Kafka', () => {
     expect(desk.clock.timers).toBe(0)
   })
 
+  it('knows of what is on its way at the end whether it was written', async () => {
+    await warm()
+    desk.send(['0a'])
+    const [producer] = desk.driver.producers
+    const close = producer!.close.bind(producer)
+    // As a producer that is still connecting.
+    producer!.close = () => {
+      desk.driver.flights[0]?.answer(refused({ stale: true }))
+      return close()
+    }
+    const closed = desk.sender.close(desk.clock.now() + 1_000)
+    await desk.clock.advance(1_001)
+    await closed
+    expect(desk.words).toEqual({ '0a': 'refused unavailable' })
+    expect(desk.clock.timers).toBe(0)
+  })
+
   it('writes nothing again that is given back while it closes', async () => {
     await warm()
     desk.send(['0a'])

@@ -38,8 +38,9 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
     })
     await broker.provision(topology, 'create')
     await soon('policies are known', async () => {
-      const path = `queues/${encodeURIComponent(stage.vhost.name)}/orders.a.dead`
-      return 'effective_policy_definition' in (await stage.management.get<object>(path))
+      const path = `queues/${encodeURIComponent(stage.vhost.name)}`
+      const queues = await stage.management.get<readonly object[]>(path)
+      return queues.every((queue) => 'effective_policy_definition' in queue)
     })
     const findings = await broker.audit(topology)
     expect(findings).toMatchObject([

@@ -314,6 +314,10 @@ class Counted {
     this.opened++
     return this.wire
   }
+
+  onOpen(listener: () => void): () => void {
+    return this.#connector.onOpen(listener)
+  }
 }
 
 async function connected(

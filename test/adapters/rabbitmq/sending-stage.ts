@@ -153,6 +153,7 @@ export class SendingStage {
         wires.push(purpose)
         return wire
       },
+      onOpen: (listener: () => void) => real.onOpen(listener),
     }
     const sender = new RabbitmqSender({
       connector,

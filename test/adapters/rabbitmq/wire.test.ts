@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
-import { Connector } from '../../../adapters/rabbitmq/connector.ts'
+import { Connector, type Connecting } from '../../../adapters/rabbitmq/connector.ts'
 import { TokenRefresh } from '../../../adapters/rabbitmq/credentials.ts'
 import {
   resolveOptions,
@@ -69,7 +69,7 @@ const active = (kind: string): number =>
   process.getActiveResourcesInfo().filter((one) => one === kind).length
 
 function supervised(
-  of: Pick<Connector, 'open'>,
+  of: Connecting,
   setup: (wire: Wire) => Promise<void> = async () => undefined,
 ): { supervisor: Supervisor; lost: HoldfastError[]; health: string[] } {
   const lost: HoldfastError[] = []

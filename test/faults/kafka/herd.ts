@@ -60,6 +60,11 @@ export class Herd {
     return `${this.topicName}.${GROUP}`
   }
 
+  /** Where members may count starts. */
+  get startsFile(): string {
+    return join(this.#folder, 'starts')
+  }
+
   get #file(): string {
     return join(this.#folder, 'history.jsonl')
   }
@@ -71,7 +76,7 @@ export class Herd {
     const task: MemberTask = {
       ...{ proc, history: this.#file, brokers, topic: this.topicName, group: GROUP },
       ...{ partitions, ordering, concurrency: 16, prefetch: 512, sessionTimeoutMs: SESSION_MS },
-      ...{ handlerMs: 0, stuck: [], killer: null, attempts: 10, ...given },
+      ...{ handlerMs: 0, stuck: [], killer: null, starts: null, attempts: 10, ...given },
     }
     const member = new Member(task)
     this.members.push(member)

@@ -20,6 +20,8 @@ export interface MemberTask {
   readonly stuck: readonly string[]
   /** An id whose handler kills the process. */
   readonly killer: string | null
+  /** A file that all of them count starts in; `null`: nobody does. */
+  readonly starts: string | null
   /** Tries before a message is given up. */
   readonly attempts: number
 }
