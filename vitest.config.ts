@@ -20,11 +20,13 @@ function project(
     testTimeout,
     groupOrder,
     globalSetup = [],
+    env = {},
     except = [],
   }: {
     testTimeout: number
     groupOrder: number
     globalSetup?: string[]
+    env?: Record<string, string>
     /** Places in these folders that are in another slice. */
     except?: readonly string[]
   },
@@ -38,6 +40,7 @@ function project(
       testTimeout,
       hookTimeout: testTimeout,
       globalSetup,
+      env,
       maxWorkers: groupOrder < 2 ? 2 : 1,
       sequence: { groupOrder },
     },
@@ -62,7 +65,8 @@ const kafkaParts = [
   'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
   'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
   'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
-  'adapters/kafka/{sending.property,sequences,topics,topology}.test.ts',
+  'adapters/kafka/{platformatic-package,sending.property,sequences,topics}.test.ts',
+  'adapters/kafka/{topology,transacting}.test.ts',
 ]
 
 /** The same of Kafka, on one broker. */
@@ -83,6 +87,16 @@ const unitPlaces = [
   ...rabbitmqParts,
   ...kafkaParts,
 ]
+
+/** @platformatic/kafka needs a later Node than the rest: `scripts/test-platformatic.mjs` brings one. */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const platformaticFolders = [
+  'adapters/platformatic',
+  // Of the default driver, what real brokers say.
+  ...['admin', 'conformance-cluster', 'conformance', 'coordinator', 'group-consumer', 'transactor'],
+  ...['receiving-broker', 'security', 'sending-broker', 'sending-cluster'],
+].map((name) => (name.includes('/') ? name : `adapters/kafka/${name}.test.ts`))
+const hasPlatformatic = major > 22 || (major === 22 && minor >= 22)
 
 const config: ViteUserConfig = defineConfig({
   resolve: {
@@ -128,6 +142,16 @@ const config: ViteUserConfig = defineConfig({
         globalSetup: ['test/brokers/shared-kafka-setup.ts'],
         except: [...kafkaParts, ...kafkaShort],
       }),
+      ...(hasPlatformatic
+        ? [
+            project('platformatic', platformaticFolders, {
+              testTimeout: 180_000,
+              groupOrder: 7,
+              globalSetup: ['test/brokers/shared-kafka-setup.ts'],
+              env: { HOLDFAST_KAFKA_DRIVER: 'platformatic' },
+            }),
+          ]
+        : []),
       project('faults', ['faults'], { testTimeout: 600_000, groupOrder: 4 }),
     ],
   },

@@ -22,9 +22,15 @@ export interface Match {
 
 /** holdfast: 256 callers of `publish` at once. */
 export function holdfastPublishing(match: Match): Contender {
+  return holdfastThrough('kafkajs', match)
+}
+
+/** The same on the connections of that client. */
+export function holdfastThrough(driver: 'kafkajs' | 'platformatic', match: Match): Contender {
   const { place, topic, payloads } = match
   return contender('holdfast', match, async () => {
-    const publisher = new ReliablePublisher({ broker: place.broker(), topics, logging: 'silent' })
+    const broker = place.broker(driver)
+    const publisher = new ReliablePublisher({ broker, topics, logging: 'silent' })
     await publisher.publish(topic, payloads[0]!)
     return {
       run: () =>
@@ -68,7 +74,8 @@ function byHand(name: string, match: Match, run: (producer: Producer) => Promise
   })
 }
 
-function contender(name: string, match: Match, prepare: () => Promise<Prepared>): Contender {
+/** One that begins when the broker is at rest. */
+export function contender(name: string, match: Match, prepare: () => Promise<Prepared>): Contender {
   return {
     name,
     durability: match.durability,

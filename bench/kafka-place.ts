@@ -50,8 +50,8 @@ export class Place {
   }
 
   /** A broker object of its own, with connections of its own. */
-  broker(): Broker {
-    return kafka({ brokers: this.brokers, prefix: this.prefix })
+  broker(driver: 'kafkajs' | 'platformatic' = 'kafkajs'): Broker {
+    return kafka({ brokers: this.brokers, prefix: this.prefix, driver })
   }
 
   /** Publishes one by hand, and throws when it is not what holdfast publishes. */

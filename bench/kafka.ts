@@ -11,6 +11,7 @@ import { type Comparison, figuresOf } from './kafka-figures.ts'
 import { type KeyOf, keyOfOrder } from './kafka-message.ts'
 import { type BenchKafka, benchKafka, checkKafka } from './kafka-node.ts'
 import { PARTITIONS, Place, TOPIC } from './kafka-place.ts'
+import { hasPlatformatic, throughPlatformatic } from './kafka-platformatic.ts'
 import { interleaved } from './measure.ts'
 import { makeOrders, type Order } from './payload.ts'
 import type { Suite, SuiteContext } from './suite.ts'
@@ -69,10 +70,16 @@ async function publishing(
         { contender: oneAfterTheOther(few), rate: 10 },
       ],
     }
-    const contenders = [comparison.holdfast, ...comparison.others.map((one) => one.contender)]
-    const told = (text: string): void => progress(`${name}, ${text}`)
-    const measured = await interleaved(contenders, { rounds, warmUps, progress: told })
-    return figuresOf(comparison, measured)
+    const comparisons = [comparison]
+    if (hasPlatformatic) comparisons.push(throughPlatformatic(name, match))
+    const figures: Figure[] = []
+    for (const one of comparisons) {
+      const contenders = [one.holdfast, ...one.others.map((other) => other.contender)]
+      const told = (text: string): void => progress(`${one.name}, ${text}`)
+      const measured = await interleaved(contenders, { rounds, warmUps, progress: told })
+      figures.push(...figuresOf(one, measured))
+    }
+    return figures
   } finally {
     await place.remove()
   }

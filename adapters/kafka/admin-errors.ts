@@ -26,6 +26,7 @@ interface ClientError {
 
 /** Not answers of a broker, and over when a node is back or another is asked. */
 const connectionTrouble: ReadonlySet<string> = new Set([
+  'ConnectionTrouble',
   'KafkaJSConnectionError',
   'KafkaJSConnectionClosedError',
   'KafkaJSBrokerNotFound',
@@ -33,6 +34,12 @@ const connectionTrouble: ReadonlySet<string> = new Set([
   'KafkaJSMetadataNotLoaded',
   'KafkaJSNoBrokerAvailableError',
   'KafkaJSRequestTimeoutError',
+])
+
+/** Names of what clients say when a log-in is refused. */
+const loginTrouble: ReadonlySet<string> = new Set([
+  'KafkaJSSASLAuthenticationError',
+  'LoginTrouble',
 ])
 
 const forbidden: readonly unknown[] = [
@@ -87,7 +94,7 @@ function meaningOf(
   if (isForbidden(error)) {
     return { code: 'topology', advice: ': allow it to the user of the connection' }
   }
-  const isLogin = chain(error).some(({ name }) => name === 'KafkaJSSASLAuthenticationError')
+  const isLogin = chain(error).some(({ name }) => loginTrouble.has(name))
   if (isLogin || code === KAFKA.illegalSaslState)
     return { code: 'unavailable', advice: ': look at the option sasl' }
   if (isPassing(error))

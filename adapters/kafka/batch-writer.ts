@@ -17,6 +17,8 @@ const CRC_AT = 17
 const SUMMED_FROM = 21
 
 const MAGIC = 2
+/** The bit of the attributes that says so. */
+const TRANSACTIONAL = 0x10
 /** Bytes of a record's length: nearly all have 64 bytes to 8 kB. */
 const USUAL_PREFIX = 2
 
@@ -28,6 +30,8 @@ export interface BatchIdentity {
   readonly sequence: number
   /** For records without a time of their own, in Unix milliseconds. */
   readonly nowMs: number
+  /** It belongs to a transaction of its producer. */
+  readonly isTransactional?: boolean
 }
 
 /** Number of a codec in a batch's attributes, and what it does with the records. */
@@ -99,9 +103,9 @@ export async function writeCompressedBatch(
 function beginBatch(
   writer: ByteWriter,
   count: number,
-  { producerId, producerEpoch, sequence }: BatchIdentity,
+  { producerId, producerEpoch, sequence, isTransactional }: BatchIdentity,
   { earliest, latest }: Times,
-  attributes: number,
+  codec: number,
 ): number {
   writer.ensure(BATCH_OVERHEAD)
   const from = writer.at
@@ -110,7 +114,7 @@ function beginBatch(
   writer.int32(-1)
   writer.int8(MAGIC)
   writer.reserve32()
-  writer.int16(attributes)
+  writer.int16(isTransactional === true ? codec | TRANSACTIONAL : codec)
   writer.int32(count - 1)
   writer.int64(BigInt(earliest))
   writer.int64(BigInt(latest))

@@ -94,7 +94,7 @@ class KafkaBroker implements Broker {
 
   async receive(subscription: Subscription, sink: DeliverySink): Promise<Receiver> {
     const opened = this.#here()
-    const { drivers, topics, context, health } = opened
+    const { drivers, topics, capabilities, context, health } = opened
     await prepare(subscription, opened)
     const name = `group "${subscription.group}" ${++this.#named}`
     const receiver = new KafkaReceiver({
@@ -105,6 +105,7 @@ class KafkaBroker implements Broker {
       subscription,
       sink,
       health: health.tell(name),
+      produces: { topics, limits: (topic) => capabilities.limits(topic), options: this.#options },
     })
     this.#receivers.add(receiver)
     const forget = (): void => {

@@ -19,8 +19,10 @@ export function capabilitiesOf(
   { maxBodyBytes }: Pick<Resolved, 'maxBodyBytes'>,
   layoutOf: (topic: string) => TopicLayout | null,
 ): Capabilities {
-  const { producer, consumer } = caps
-  const isFenced = producer.txn === 'fenced' && consumer.txn === 'fenced'
+  const { consumer } = caps
+  // What it publishes in a transaction goes over the consumer's own connections.
+  const isFenced = consumer.txn === 'fenced'
+  const { whyNotFenced } = consumer
   const limitOf = (topic: string): number => {
     const { maxMessageBytes } = layoutOf(topic) ?? { maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES }
     const fitting = Math.max(1, maxMessageBytes - OVERHEAD_BYTES)
@@ -32,6 +34,7 @@ export function capabilitiesOf(
     retryDelay: 'levels',
     attemptCount: 'header',
     atomicPublish: isFenced ? 'prefix' : 'none',
+    ...(isFenced || whyNotFenced === undefined ? {} : { whyNotAtomic: whyNotFenced }),
     pause: consumer.partitionPause ? 'source' : 'all',
     hold: { maxMs: LONGEST_HOLD_MS, maxMessages: MOST_HELD, isolation: 'key' as const },
     progress: consumer.commitMetadata

@@ -44,9 +44,12 @@ export class Commits {
   readonly #dirty = new Set<PartitionSource>()
   /** Those of which nothing will be handed out any more. */
   readonly #last = new Set<PartitionSource>()
+  /** Those that somebody else commits. */
+  readonly #alone = new Set<PartitionSource>()
   #waiting: Waiting[] = []
   #timer: Cancel | null = null
   #isRunning = false
+  #current: Promise<void> = Promise.resolve()
   #isAgain = false
   #isClosed = false
   /** Commits begun so far, and the last of them that the broker has. */
@@ -95,6 +98,21 @@ export class Commits {
     return this.#settled(own, this.#begun + 1)
   }
 
+  /**
+   * While the work runs, nothing of the source is committed here: of two commits under way nobody knows
+   * which comes last. `remembers`: metadata is taken.
+   */
+  async alone<T>(source: PartitionSource, work: (remembers: boolean) => Promise<T>): Promise<T> {
+    this.#alone.add(source)
+    try {
+      await this.#current
+      return await work(this.#remembers)
+    } finally {
+      this.#alone.delete(source)
+      this.touch(source, true)
+    }
+  }
+
   close(): void {
     this.#isClosed = true
     this.#timer?.()
@@ -134,7 +152,8 @@ export class Commits {
     this.#timer = null
     do {
       this.#isAgain = false
-      await this.#round()
+      this.#current = this.#round()
+      await this.#current
     } while (this.#isAgain && this.#failures === 0 && !this.#isClosed)
     this.#isRunning = false
     if (this.#isClosed || this.#dirty.size === 0) return
@@ -150,6 +169,7 @@ export class Commits {
     const sources = [...this.#dirty]
     const pending = new Map<PartitionSource, Pending>()
     for (const source of sources) {
+      if (this.#alone.has(source)) continue
       this.#dirty.delete(source)
       const one = source.pending(this.#last.has(source), this.#remembers)
       if (one !== null) pending.set(source, one)

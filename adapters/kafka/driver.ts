@@ -59,6 +59,8 @@ export interface DriverCaps {
   readonly idempotent: boolean
   /** 'fenced': offsets of a transaction carry the consumer's generation (KIP-447). */
   readonly txn: 'none' | 'fenced' | 'unfenced'
+  /** Why it is not 'fenced', and what to do. */
+  readonly whyNotFenced?: string
   readonly commitMetadata: boolean
   readonly partitionPause: boolean
   readonly staticMembership: boolean
@@ -197,6 +199,9 @@ export interface CommittedOffset extends TopicPartition {
   readonly metadata: string | null
 }
 
+/** How a transaction ended; 'unknown': only `committed` can tell, when it answers. */
+export type TransactResult = 'committed' | 'aborted' | 'unknown'
+
 /** A joined member. */
 export interface DriverConsumer {
   /** Joins again for other topics. Where it is missing, a new consumer has to be made for them. */
@@ -210,10 +215,21 @@ export interface DriverConsumer {
    * may pass.
    */
   commit(epoch: number, offsets: readonly CommitOffset[], deadline: Deadline): Promise<void>
+  /** Waits for transactions of others that are open there: rejects with what passes as long as one is. */
   committed(
     parts: readonly TopicPartition[],
     deadline: Deadline,
   ): Promise<readonly CommittedOffset[]>
+  /**
+   * Writes, one round after the other, and commits, all of it or nothing of it; never for an epoch that is
+   * over, also when that is found out by the broker alone. Never rejects. Only where `caps.txn` is 'fenced'.
+   */
+  transact?(
+    epoch: number,
+    rounds: readonly (readonly Part[])[],
+    offsets: readonly CommitOffset[],
+    deadline: Deadline,
+  ): Promise<TransactResult>
   /** Where reading of that partition goes on. */
   seek(part: TopicPartition, offset: bigint): void
   /** Leaves the group. Idempotent, never rejects. */

@@ -1,8 +1,8 @@
 import type { BrokerContext, Deadline } from '../../src/contract/broker.ts'
-import { CapabilityError } from '../../src/contract/errors.ts'
 import type { DriverAdmin, KafkaDriver } from './driver.ts'
 import { kafkajsDriver } from './kafkajs-driver.ts'
 import type { DriverName, Resolved } from './options.ts'
+import { platformaticDriver } from './platformatic-driver.ts'
 
 /** One driver for each way; the same when the same was chosen for both. */
 export interface Drivers {
@@ -17,11 +17,7 @@ type MakeDriver = (options: Resolved, context: BrokerContext) => Promise<KafkaDr
 
 const makers: Readonly<Record<DriverName, MakeDriver>> = {
   kafkajs: kafkajsDriver,
-  platformatic: async () => {
-    throw new CapabilityError(
-      "driver 'platformatic': this version of holdfast cannot use @platformatic/kafka yet; leave the option driver out",
-    )
-  },
+  platformatic: platformaticDriver,
 }
 
 /** Loads the clients that were chosen. Rejects with code `missing-package` for what is not installed. */

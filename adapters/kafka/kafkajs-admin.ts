@@ -14,7 +14,7 @@ import type {
   PartitionOffset,
   TopicPartition,
 } from './driver.ts'
-import { clusterOf, type Cluster, type Node } from './kafkajs-cluster.ts'
+import { clusterOf, type Cluster, type Clusters, type Node } from './kafkajs-cluster.ts'
 import { fetchFrom } from './kafkajs-fetch.ts'
 import {
   codeError,
@@ -32,7 +32,7 @@ import { readBatches, type Decompress } from './record-batch.ts'
 
 /** What the admin needs. */
 export interface KafkajsAdminOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
   /** For records that are read. */

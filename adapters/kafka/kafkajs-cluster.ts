@@ -16,11 +16,15 @@ export interface Cluster {
   findControllerBroker(): Promise<Node>
 }
 
+/** A node of kafkajs itself. */
+interface KafkajsNode extends Node {
+  lookupRequest: Lookup
+}
+
 interface BrokerPool {
   readonly brokers: Readonly<Record<string, Node>>
   readonly seedBroker?: Node
   connectionPoolBuilder: { build(): Promise<unknown> }
-  createBroker(options: unknown): Node
   findConnectedBroker(): Promise<Node>
 }
 
@@ -38,7 +42,6 @@ type Lookup = (apiKey: number, definition: unknown) => (request: unknown) => Exc
 /** One node of the cluster. Every request ends within the client's request timeout. */
 export interface Node {
   readonly nodeId: number | null
-  lookupRequest: Lookup
   metadata(topics: readonly string[]): Promise<Metadata>
   createTopics(request: object): Promise<unknown>
   deleteTopics(request: object): Promise<unknown>
@@ -80,28 +83,42 @@ interface Listed<T> {
   }[]
 }
 
-/** Always there once a group was used; asking for it keeps kafkajs from asking for all topics. */
-const SOME_TOPIC = '__consumer_offsets'
+/** Always there once a group was used; asking for it keeps clients from asking for all topics. */
+export const SOME_TOPIC = '__consumer_offsets'
 
 const METADATA_KEY = 3
+
+/** Another client, made into clusters of the same shape. */
+export interface Clusters {
+  /** With connections of its own. */
+  cluster(): Cluster
+}
 
 /**
  * A cluster of its own, with the addresses and log-in of the client. Throws a `CapabilityError` for a
  * client that is not of the version whose insides are known.
  */
-export function clusterOf(client: KafkajsClient): Cluster {
+export function clusterOf(client: KafkajsClient | Clusters): Cluster {
+  return 'cluster' in client ? client.cluster() : kafkajsClusterOf(client)
+}
+
+function kafkajsClusterOf(client: KafkajsClient): Cluster {
   const made = Object.getOwnPropertySymbols(client)
     .filter(({ description }) => description === 'private:Kafka:createCluster')
     .map((symbol) => (client as unknown as Record<symbol, unknown>)[symbol])
   const [create] = made
   if (typeof create !== 'function') throw notKnown()
-  const cluster = (create as (options: object) => Cluster)({ allowAutoTopicCreation: false })
+  const cluster = (create as (options: object) => KafkajsCluster)({ allowAutoTopicCreation: false })
   if (typeof cluster.brokerPool?.createBroker !== 'function') throw notKnown()
   cluster.targetTopics.add(SOME_TOPIC)
   const { brokerPool } = cluster
   const createBroker = brokerPool.createBroker.bind(brokerPool)
   brokerPool.createBroker = (options) => tolerant(createBroker(options))
   return cluster
+}
+
+interface KafkajsCluster extends Cluster {
+  readonly brokerPool: BrokerPool & { createBroker(options: unknown): KafkajsNode }
 }
 
 function notKnown(): CapabilityError {
@@ -114,7 +131,7 @@ function notKnown(): CapabilityError {
  * kafkajs throws an answer away when one partition of it has an error, be it that a replica of it is
  * down. Who asks here looks at each topic itself.
  */
-function tolerant(node: Node): Node {
+function tolerant(node: KafkajsNode): KafkajsNode {
   const metadata = node.metadata.bind(node)
   node.metadata = (topics) => {
     const strict = node.lookupRequest

@@ -10,23 +10,28 @@ import type {
   DriverConsumer,
   GroupSpec,
   TopicPartition,
+  TransactResult,
 } from './driver.ts'
 import { Fetching } from './fetching.ts'
 import { groupError } from './group-errors.ts'
-import type { GroupLink } from './group-link.ts'
+import type { GroupLink, Member } from './group-link.ts'
 import { KafkajsGroupLink } from './kafkajs-group-link.ts'
 import { Membership } from './membership.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import type { Decompress } from './record-batch.ts'
+import type { Transactors, TransactionWork } from './transactor.ts'
 
 /** What a consumer needs beside its group. */
 export interface KafkajsConsumerOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
   readonly emit: Emit
   readonly decompress: Decompress
   readonly requestTimeoutMs: number
+  /** Makes its transactions; `null`: it has none. */
+  readonly transactors?: Transactors | null
 }
 
 /** How often the leader looks whether topics have grown. */
@@ -62,6 +67,7 @@ export class GroupConsumer implements DriverConsumer {
   readonly #options: GroupConsumerOptions
   readonly #membership: Membership
   readonly #fetching: Fetching
+  readonly transact?: NonNullable<DriverConsumer['transact']>
   #closing: Promise<void> | null = null
 
   constructor(
@@ -73,6 +79,14 @@ export class GroupConsumer implements DriverConsumer {
     const shared = { ...options, link, spec }
     this.#link = link
     this.#options = options
+    const { transactors } = options
+    if (transactors) {
+      this.transact = async (epoch, rounds, offsets, deadline) => {
+        const { groupId } = spec
+        const work = (member: Member) => ({ rounds, groupId, member, offsets })
+        return this.#transact(transactors, epoch, work, deadline)
+      }
+    }
     this.#fetching = new Fetching({
       ...shared,
       listener: callbacks,
@@ -153,6 +167,35 @@ export class GroupConsumer implements DriverConsumer {
     }
   }
 
+  /** Under the generation of that very epoch, which the broker itself looks at. */
+  async #transact(
+    transactors: Transactors,
+    epoch: number,
+    workOf: (member: Member) => TransactionWork,
+    deadline: Deadline,
+  ): Promise<TransactResult> {
+    try {
+      return await transactors.use(deadline, async (transactor) => {
+        const member = this.#membership.memberOf(epoch)
+        if (member === null) return 'aborted'
+        const onAborted = (why: unknown): void => this.#aborted(why, epoch)
+        return transactor.run(workOf(member), deadline, onAborted)
+      })
+    } catch (error) {
+      // It was not even begun.
+      this.#aborted(error, epoch)
+      return 'aborted'
+    }
+  }
+
+  #aborted(why: unknown, epoch: number): void {
+    this.#membership.heard(why, epoch)
+    const { emit } = this.#options
+    if (!emit.wants('warning')) return
+    const { message } = groupError('a transaction', why)
+    emit({ type: 'warning', code: 'kafka.transaction-aborted', message })
+  }
+
   close(deadline: Deadline): Promise<void> {
     this.#closing ??= this.#close(deadline)
     return this.#closing
@@ -167,6 +210,7 @@ export class GroupConsumer implements DriverConsumer {
   async #close(deadline: Deadline): Promise<void> {
     this.#fetching.close()
     await this.#membership.close(deadline)
+    await this.#options.transactors?.close()
     await this.#link.close(deadline)
   }
 }

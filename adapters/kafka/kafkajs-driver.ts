@@ -1,5 +1,6 @@
 import type { BrokerContext, Deadline } from '../../src/contract/broker.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
+import { UuidSource } from '../../src/contract/uuid.ts'
 import type { BatchCodec } from './batch-writer.ts'
 import { Codecs } from './codecs.ts'
 import type {
@@ -14,14 +15,18 @@ import { KafkajsAdmin } from './kafkajs-admin.ts'
 import { kafkajsClient } from './kafkajs-client.ts'
 import { joinByKafkajs } from './kafkajs-consumer.ts'
 import { KafkajsProducer } from './kafkajs-producer.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient, Resolved } from './options.ts'
 import type { Decompress } from './record-batch.ts'
+import { Transactors } from './transactor.ts'
 
 /** What kafkajs can keep, with what is done around it here. */
 const CAPS: DriverCaps = Object.freeze({
   idempotent: true,
-  // Its offsets in transactions carry no generation, so that a member that was replaced could commit.
+  // Its own offsets in transactions carry no generation, so that a member that was replaced could commit.
   txn: 'none',
+  whyNotFenced:
+    "kafkajs commits the offsets of a transaction without the consumer's generation, so that one that was replaced could commit them; choose driver: 'platformatic', on Node 22.22 or later",
   commitMetadata: true,
   partitionPause: true,
   staticMembership: false,
@@ -39,16 +44,32 @@ export async function kafkajsDriver(
   context: BrokerContext,
 ): Promise<KafkaDriver> {
   const client = await kafkajsClient(options, context.random)
-  const codecs = new Codecs()
-  const codec = await codecs.writing(options.compression)
-  return new KafkajsDriver(client, codecs, codec, options, context)
+  return driverOn({ name: 'kafkajs', caps: CAPS, client }, options, context)
 }
 
-class KafkajsDriver implements KafkaDriver {
-  readonly name = 'kafkajs'
-  readonly caps = CAPS
+/** A client library, and what is kept through it. */
+export interface DriverClient {
+  readonly name: string
+  readonly caps: DriverCaps
+  readonly client: KafkajsClient | Clusters
+}
+
+/** A driver of which only the connections are the client's. Rejects like `kafkajsDriver`. */
+export async function driverOn(
+  from: DriverClient,
+  options: Resolved,
+  context: BrokerContext,
+): Promise<KafkaDriver> {
+  const codecs = new Codecs()
+  const codec = await codecs.writing(options.compression)
+  return new ClientDriver(from, codecs, codec, options, context)
+}
+
+class ClientDriver implements KafkaDriver {
+  readonly name: string
+  readonly caps: DriverCaps
   readonly admin: KafkajsAdmin
-  readonly #client: KafkajsClient
+  readonly #client: KafkajsClient | Clusters
   readonly #codecs: Codecs
   readonly #codec: BatchCodec | null
   readonly #decompress: Decompress
@@ -59,12 +80,14 @@ class KafkajsDriver implements KafkaDriver {
   #closing: Promise<void> | null = null
 
   constructor(
-    client: KafkajsClient,
+    { name, caps, client }: DriverClient,
     codecs: Codecs,
     codec: BatchCodec | null,
     options: Resolved,
     context: BrokerContext,
   ) {
+    this.name = name
+    this.caps = caps
     this.#client = client
     this.#codecs = codecs
     this.#codec = codec
@@ -104,7 +127,9 @@ class KafkajsDriver implements KafkaDriver {
     if (this.#closing !== null) throw new ClosedError('broker')
     const { requestTimeoutMs } = this.#options
     const decompress = this.#decompress
-    const own = { ...this.#context, client: this.#client, decompress, requestTimeoutMs }
+    const client = this.#client
+    const transactors = this.#transactors(spec.groupId)
+    const own = { ...this.#context, client, decompress, requestTimeoutMs, transactors }
     const consumer = await joinByKafkajs(own, spec, callbacks, deadline, signal)
     const close = consumer.close.bind(consumer)
     consumer.close = (until) => close(until).finally(() => this.#consumers.delete(consumer))
@@ -114,6 +139,18 @@ class KafkajsDriver implements KafkaDriver {
       throw new ClosedError('broker')
     }
     return consumer
+  }
+
+  #transactors(groupId: string): Transactors | null {
+    if (this.caps.txn !== 'fenced') return null
+    const { connectTimeoutMs, requestTimeoutMs } = this.#options
+    const { clock, random } = this.#context
+    // Nobody else's, and allowed together with the group, by its beginning.
+    const idPrefix = `${groupId}.${new UuidSource(clock, random).next()}`
+    const [client, codec] = [this.#client, this.#codec]
+    return new Transactors({
+      ...{ client, codec, clock, random, connectTimeoutMs, requestTimeoutMs, idPrefix },
+    })
   }
 
   close(deadline: Deadline): Promise<void> {

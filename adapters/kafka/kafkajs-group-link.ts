@@ -6,15 +6,23 @@ import { brokerErrorOf } from './admin-errors.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
 import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
 import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
-import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import {
+  clusterOf,
+  type Cluster,
+  type Clusters,
+  type Metadata,
+  type Node,
+} from './kafkajs-cluster.ts'
 import { fetchFrom } from './kafkajs-fetch.ts'
 import { coordinatorOf } from './kafkajs-lookup.ts'
 import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
+import { exchangeOf } from './request.ts'
+import { stableOffsets } from './transaction-requests.ts'
 
 /** What a link needs. */
 export interface KafkajsGroupLinkOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly groupId: string
   readonly topics: readonly string[]
@@ -138,10 +146,24 @@ export class KafkajsGroupLink implements GroupLink {
     deadline: Deadline,
   ): Promise<readonly CommittedOffset[]> {
     const { groupId } = this.#options
+    return this.#coordinated(deadline, 'asking for offsets', async (node) => {
+      // A transaction that is open may change them: before it has ended nobody may go on from them.
+      if ((node.versions?.[stableOffsets.key]?.maxVersion ?? 0) >= stableOffsets.version) {
+        const asked = exchangeOf(stableOffsets, { groupId, parts })
+        return (await node.connectionPool.send(asked)) as readonly CommittedOffset[]
+      }
+      return this.#offsetsOf(node, parts)
+    })
+  }
+
+  /** As before Kafka 2.5, which knows no more of transactions. */
+  async #offsetsOf(
+    node: MemberNode,
+    parts: readonly TopicPartition[],
+  ): Promise<readonly CommittedOffset[]> {
+    const { groupId } = this.#options
     const topics = byTopic(parts, ({ partition }) => ({ partition }))
-    const { responses } = await this.#coordinated(deadline, 'asking for offsets', (node) =>
-      node.offsetFetch({ groupId, topics }),
-    )
+    const { responses } = await node.offsetFetch({ groupId, topics })
     return responses.flatMap(({ topic, partitions }) =>
       partitions.map(({ partition, offset, metadata }) => ({
         topic,

@@ -2,7 +2,14 @@ import type { Deadline } from '../../src/contract/broker.ts'
 import type { Clock } from '../../src/contract/clock.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
-import { clusterOf, type Cluster, type Metadata, type Node } from './kafkajs-cluster.ts'
+import { brokerErrorOf } from './admin-errors.ts'
+import {
+  clusterOf,
+  type Cluster,
+  type Clusters,
+  type Metadata,
+  type Node,
+} from './kafkajs-cluster.ts'
 import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
 import type { KafkajsClient } from './options.ts'
 import {
@@ -12,6 +19,7 @@ import {
   readProduceAnswer,
   type ProduceAnswer,
 } from './produce-protocol.ts'
+import { exchangeOf, type Request } from './request.ts'
 
 /** The number a broker gave this producer. */
 export interface ProducerIdentity {
@@ -51,7 +59,7 @@ export class KafkajsLink {
   readonly #ending = new AbortController()
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
 
-  constructor(client: KafkajsClient, clock: Clock) {
+  constructor(client: KafkajsClient | Clusters, clock: Clock) {
     this.#cluster = clusterOf(client) as ProducingCluster
     this.#clock = clock
   }
@@ -60,9 +68,7 @@ export class KafkajsLink {
   async open(topics: Iterable<string>, deadline: Deadline): Promise<ProducerIdentity> {
     const cluster = this.#cluster
     const work = async (): Promise<ProducerIdentity> => {
-      await cluster.connect()
-      for (const topic of topics) cluster.targetTopics.add(topic)
-      await cluster.refreshMetadata()
+      await this.#connect(topics)
       const node = (await cluster.brokerPool.findConnectedBroker()) as ProducingNode
       const given = await node.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
       return { producerId: BigInt(given.producerId), producerEpoch: given.producerEpoch }
@@ -70,6 +76,42 @@ export class KafkajsLink {
     const identity = await this.#within(deadline, work, 'connecting to Kafka')
     this.#learn()
     return identity
+  }
+
+  /** Connects to some node. */
+  async connect(topics: Iterable<string>, deadline: Deadline): Promise<void> {
+    const work = (): Promise<void> => this.#connect(topics)
+    await this.#within(deadline, work, 'connecting to Kafka')
+    this.#learn()
+  }
+
+  /** The number of the node that keeps a group (type 0) or a transactional id (type 1). */
+  async coordinatorOf(key: string, type: 0 | 1, deadline: Deadline): Promise<number> {
+    const { brokerPool } = this.#cluster
+    const work = async (): Promise<number> => {
+      const asked = await brokerPool.findConnectedBroker()
+      const found = await asked.findGroupCoordinator({ groupId: key, coordinatorType: type })
+      const { nodeId } = found.coordinator
+      if (brokerPool.brokers[nodeId] === undefined) await this.#cluster.refreshMetadata()
+      return nodeId
+    }
+    return this.#within(deadline, work, 'looking for the coordinator')
+  }
+
+  /** Any other request. A node that does not answer in time is cut. */
+  async ask<Asked, Answer>(
+    node: ConnectedNode,
+    request: Request<Asked, Answer>,
+    asked: Asked,
+    deadline: Deadline,
+  ): Promise<Answer> {
+    const send = (): Promise<unknown> => node.connectionPool.send(exchangeOf(request, asked))
+    try {
+      return (await this.#within(deadline, send, request.name)) as Answer
+    } catch (error) {
+      if (brokerErrorOf(error) === null) cutNode(node, error)
+      throw error
+    }
   }
 
   /** Whether something is known about the topic. */
@@ -149,6 +191,13 @@ export class KafkajsLink {
     const { brokers, seedBroker } = this.#cluster.brokerPool
     const nodes = new Set([...(Object.values(brokers) as ProducingNode[]), seedBroker])
     for (const node of nodes) if (node !== undefined) cutNode(node, null)
+  }
+
+  async #connect(topics: Iterable<string>): Promise<void> {
+    const cluster = this.#cluster
+    await cluster.connect()
+    for (const topic of topics) cluster.targetTopics.add(topic)
+    await cluster.refreshMetadata()
   }
 
   #within<T>(deadline: Deadline, work: () => Promise<T>, what: string): Promise<T> {

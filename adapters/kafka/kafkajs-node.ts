@@ -1,15 +1,17 @@
 import { HoldfastError } from '../../src/contract/errors.ts'
 import type { Node } from './kafkajs-cluster.ts'
 
-/** A connection of kafkajs, as far as it is cut. */
+/** A connection of a client, as far as it is cut. */
 interface Connection {
-  readonly socket?: {
-    readonly connecting: boolean
-    readonly writableEnded: boolean
-    readonly destroyed: boolean
-    destroy(error?: Error): unknown
-    resetAndDestroy(): unknown
-  }
+  readonly socket?:
+    | {
+        readonly connecting: boolean
+        readonly writableEnded: boolean
+        readonly destroyed: boolean
+        destroy(error?: Error): unknown
+        resetAndDestroy(): unknown
+      }
+    | undefined
   rejectRequests(error: Error): void
   disconnect(): Promise<unknown>
 }
@@ -24,7 +26,7 @@ export interface ConnectedNode extends Node {
 }
 
 /** As much of kafkajs's own encoder as it asks of a request. */
-export function encoded(bytes: Buffer): object {
+export function encoded(bytes: Buffer): { readonly buf: Buffer; readonly buffer: Buffer } {
   return { buf: bytes, buffer: bytes }
 }
 

@@ -6,6 +6,7 @@ import { brokerErrorOf } from './admin-errors.ts'
 import type { DriverProducer, Part, PartResult, Told, TopicPartition } from './driver.ts'
 import { noSuchTopic, notKnown, notWritten, refusedBy, notARecord, verdictOf } from './errors.ts'
 import { KafkajsLink, type NoLeader, type ProducerIdentity } from './kafkajs-link.ts'
+import type { Clusters } from './kafkajs-cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import {
   beginPartition,
@@ -20,13 +21,23 @@ import { Sequences } from './sequences.ts'
 
 /** What a producer needs. */
 export interface KafkajsProducerOptions {
-  readonly client: KafkajsClient
+  readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
   readonly connectTimeoutMs: number
   readonly requestTimeoutMs: number
   /** `null`: not compressed. */
   readonly codec: BatchCodec | null
+  /** Default: none, and a number of its own. */
+  readonly transaction?: ProducerTransaction
+}
+
+/** Everything is written within a transaction that somebody else begins and ends. */
+export interface ProducerTransaction {
+  readonly transactionalId: string
+  readonly identity: ProducerIdentity
+  /** Connected already, and not closed here. */
+  readonly link: KafkajsLink
 }
 
 /** A node that is silent for that long is asked again, or its successor: the broker knows a batch it has. */
@@ -57,7 +68,9 @@ export class KafkajsProducer implements DriverProducer {
 
   constructor(options: KafkajsProducerOptions) {
     this.#options = options
-    this.#link = new KafkajsLink(options.client, options.clock)
+    const { client, clock, transaction } = options
+    this.#link = transaction?.link ?? new KafkajsLink(client, clock)
+    this.#identity = transaction?.identity ?? null
   }
 
   get usable(): boolean {
@@ -83,7 +96,7 @@ export class KafkajsProducer implements DriverProducer {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    await this.#link.close()
+    if (this.#options.transaction === undefined) await this.#link.close()
   }
 
   /** Connects and looks up leaders where that was not done; returns why it cannot. */
@@ -199,12 +212,12 @@ export class KafkajsProducer implements DriverProducer {
   }
 
   #encode(writer: ByteWriter, group: readonly PartRun[], waitMs: number): Promise<Buffer> | Buffer {
-    const { clock, codec } = this.#options
+    const { clock, codec, transaction } = this.#options
     const byTopic = groupBy(group, ({ part }) => part.topic)
     const nowMs = clock.wallMs()
     const timeoutMs = Math.max(1, Math.floor(waitMs - ANSWER_HEADSTART_MS))
     for (const run of group) run.sequence ??= this.#sequences.take(run.part)
-    beginProduce(writer, timeoutMs, byTopic.size)
+    beginProduce(writer, timeoutMs, byTopic.size, transaction?.transactionalId)
     if (codec !== null) return this.#encodeCompressed(writer, byTopic, nowMs, codec)
     for (const [topic, runs] of byTopic) {
       beginTopic(writer, topic, runs.length)
@@ -238,7 +251,8 @@ export class KafkajsProducer implements DriverProducer {
 
   #batchIdentity(sequence: number | null, nowMs: number) {
     const { producerId, producerEpoch } = this.#identity as ProducerIdentity
-    return { producerId, producerEpoch, sequence: sequence ?? 0, nowMs }
+    const isTransactional = this.#options.transaction !== undefined
+    return { producerId, producerEpoch, sequence: sequence ?? 0, nowMs, isTransactional }
   }
 
   #take(run: ProduceRun, group: readonly PartRun[], answers: readonly PartitionAnswer[]): void {

@@ -124,7 +124,11 @@ export class OffsetTracker<T extends Tracked> {
 
   /** Before which place everything is done. */
   get prefix(): number {
-    if (this.#first !== null) return this.#first.place
+    return this.#prefixBefore(this.#first)
+  }
+
+  #prefixBefore(first: Tracked | null): number {
+    if (first !== null) return first.place
     return this.#knownOpen()[0] ?? Math.max(this.#end, this.#known.doneTo)
   }
 
@@ -133,12 +137,17 @@ export class OffsetTracker<T extends Tracked> {
     return this.start + BigInt(this.prefix)
   }
 
-  /** What to commit now. `handedTo`: the place that no handler gets beyond before the next commit. */
-  snapshot(handedTo: number): Commitable {
-    const { prefix } = this
-    const doneTo = Math.max(this.#settledTo, this.#known.doneTo)
+  /**
+   * What to commit now. `handedTo`: the place that no handler gets beyond before the next commit. `upTo`:
+   * as if everything up to it were done.
+   */
+  snapshot(handedTo: number, upTo: T | null = null): Commitable {
+    const first: Tracked | null = upTo === null ? this.#first : upTo.after
+    const prefix = this.#prefixBefore(first)
+    const settledTo = Math.max(this.#settledTo, upTo === null ? 0 : upTo.place + 1)
+    const doneTo = Math.max(settledTo, this.#known.doneTo)
     const open: number[] = []
-    let item: Tracked | null = this.#first
+    let item = first
     for (; item !== null && item.place < doneTo; item = item.after) open.push(item.place - prefix)
     for (const place of this.#knownOpen()) open.push(place - prefix)
     const progress = {
@@ -150,8 +159,8 @@ export class OffsetTracker<T extends Tracked> {
   }
 
   /** The same as text that fits beside the offset. */
-  encoded(handedTo: number): Commit {
-    const { offset, progress } = this.snapshot(handedTo)
+  encoded(handedTo: number, upTo: T | null = null): Commit {
+    const { offset, progress } = this.snapshot(handedTo, upTo)
     const { text, doneTo, share } = encodeProgress(offset, progress)
     const { open } = progress
     const beyond = progress.doneTo - doneTo

@@ -214,6 +214,25 @@ export class PartitionSource implements Holder {
     return { ...this.part, offset, metadata: text, handedTo, end, told, misses }
   }
 
+  /**
+   * What to commit together with what these published; `null`: they are not, or not any more, the first that
+   * are open. What of a group's offset is beyond the prefix is kept in its metadata, where there is any.
+   */
+  pendingAfter(done: readonly KafkaDelivery[], remembers: boolean): Pending | null {
+    if (!this.#hasBegun || this.state === 'lost') return null
+    let next = this.#tracker.first
+    for (const delivery of done) {
+      if (delivery !== next || !delivery.isHeld) return null
+      next = delivery.after as KafkaDelivery | null
+    }
+    const { end } = this.#tracker
+    const handedTo = Math.max(end + this.#ahead, this.#mayHandTo)
+    const { offset, text, misses } = this.#tracker.encoded(handedTo, done.at(-1) ?? null)
+    const told = this.#settled + done.length
+    const metadata = remembers ? text : null
+    return { ...this.part, offset, metadata, handedTo, end, told, misses }
+  }
+
   /** The broker has it. */
   saved({ offset, metadata, handedTo, end, told, misses }: Pending): void {
     if (this.state === 'lost') return

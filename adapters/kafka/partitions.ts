@@ -9,6 +9,7 @@ import { HoldfastError } from '../../src/contract/errors.ts'
 import { exponential } from '../../src/policy/backoff.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Commits } from './commits.ts'
+import type { KafkaDelivery } from './delivery.ts'
 import type {
   CommittedOffset,
   ConsumerCallbacks,
@@ -16,7 +17,9 @@ import type {
   FetchedRecord,
   KafkaDriver,
   LogRange,
+  Part,
   TopicPartition,
+  TransactResult,
 } from './driver.ts'
 import type { TellHealth } from './health.ts'
 import { nameOf } from './part-name.ts'
@@ -146,6 +149,34 @@ export class Partitions {
     this.#missed = 0
     for (const source of sources) if (source.state !== 'lost') count += source.unsaved
     if (count > 0) throw missedError(count, cause)
+  }
+
+  /** Whether it is ours. */
+  has(source: PartitionSource): boolean {
+    return this.#sources.get(source.name) === source
+  }
+
+  /**
+   * Writes, and settles the first deliveries of a source, in one transaction. Never rejects. After 'unknown'
+   * the partition begins anew where the broker says.
+   */
+  transact(
+    source: PartitionSource,
+    done: readonly KafkaDelivery[],
+    rounds: readonly (readonly Part[])[],
+    deadline: Deadline,
+  ): Promise<TransactResult> {
+    return this.#commits.alone(source, async (remembers) => {
+      const consumer = this.#consumer
+      const pending = this.has(source) ? source.pendingAfter(done, remembers) : null
+      if (consumer?.transact === undefined || pending === null) return 'aborted'
+      const result = await consumer.transact(this.#epoch, rounds, [pending], deadline)
+      if (result === 'unknown') this.#beginAnew(source)
+      if (result !== 'committed' || source.state === 'lost') return result
+      for (const delivery of done) delivery.ack()
+      source.saved(pending)
+      return result
+    })
   }
 
   /** Commits that handlers got no further than they did. Never rejects. */
@@ -287,7 +318,7 @@ export class Partitions {
   #outOfRange(part: TopicPartition, asked: bigint, { begin, end }: LogRange): void {
     const source = this.#sources.get(nameOf(part))
     if (source === undefined) return
-    const { context, subscription, nextEpoch } = this.#options
+    const { context, subscription } = this.#options
     const isLoss = asked < begin
     const text = isLoss
       ? `${begin - asked} offsets of ${source.name}, from ${asked} to ${begin}, were deleted before group "${subscription.group}" had read them: retention is shorter than its backlog`
@@ -298,11 +329,25 @@ export class Partitions {
       return this.#consumer?.seek(part, begin)
     }
     // What is finished there says nothing about what is there now.
-    this.#lose([source])
-    const anew = new PartitionSource(this.#share, part, nextEpoch(), source.levelMs)
-    this.#sources.set(anew.name, anew)
-    anew.begin(begin, null)
+    this.#replace(source).begin(begin, null)
     this.#consumer?.seek(part, begin)
+  }
+
+  /** What is here of it may be done or not: the broker knows. */
+  #beginAnew(source: PartitionSource): void {
+    if (!this.has(source) || source.state !== 'open') return
+    const { part, isFull } = source
+    this.#replace(source)
+    if (isFull) this.#consumer?.resume([part])
+    this.#openNew()
+  }
+
+  #replace(source: PartitionSource): PartitionSource {
+    this.#lose([source])
+    const { nextEpoch } = this.#options
+    const anew = new PartitionSource(this.#share, source.part, nextEpoch(), source.levelMs)
+    this.#sources.set(anew.name, anew)
+    return anew
   }
 
   /** Lets handlers finish, commits, and forgets. Never rejects. */

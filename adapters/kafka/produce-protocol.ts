@@ -31,11 +31,20 @@ export interface ProduceAnswer {
   readonly throttleMs: number
 }
 
-/** Begins a request that waits for all in-sync replicas, at the broker for at most `timeoutMs`. */
-export function beginProduce(writer: ByteWriter, timeoutMs: number, topics: number): void {
+/**
+ * Begins a request that waits for all in-sync replicas, at the broker for at most `timeoutMs`.
+ * `transactionalId`: of the transaction that its batches belong to; `null`: none.
+ */
+export function beginProduce(
+  writer: ByteWriter,
+  timeoutMs: number,
+  topics: number,
+  transactionalId: string | null = null,
+): void {
   writer.clear()
+  if (transactionalId !== null) writer.text16(transactionalId)
   writer.ensure(INT16 + INT16 + INT32 + INT32)
-  writer.int16(-1)
+  if (transactionalId === null) writer.int16(-1)
   writer.int16(ALL_REPLICAS)
   writer.int32(timeoutMs)
   writer.int32(topics)

@@ -1,17 +1,20 @@
 import type {
   BrokerContext,
   Deadline,
+  Delivery,
   DeliverySink,
   Receiver,
   Source,
   Subscription,
 } from '../../src/contract/broker.ts'
-import type { HoldfastError } from '../../src/contract/errors.ts'
+import { OptionError, type HoldfastError } from '../../src/contract/errors.ts'
 import { DelayQueue } from '../../src/policy/delay-queue.ts'
-import type { KafkaDriver } from './driver.ts'
+import { KafkaDelivery } from './delivery.ts'
+import type { KafkaDriver, TransactResult } from './driver.ts'
 import type { Health, TellHealth } from './health.ts'
 import type { Resolved } from './options.ts'
 import { PartitionSource } from './partition-source.ts'
+import { roundsOf, type ProducedOptions } from './produced.ts'
 import { Room } from './room.ts'
 import { TopicReader } from './topic-reader.ts'
 import type { TopicTable } from './topics.ts'
@@ -25,6 +28,13 @@ export interface ReceiverOptions {
   readonly subscription: Subscription
   readonly sink: DeliverySink
   readonly health: TellHealth
+  /** How what is published in transactions finds its way. */
+  readonly produces?: Omit<ProducedOptions, 'random'>
+}
+
+function ours(delivery: Delivery): KafkaDelivery {
+  if (delivery instanceof KafkaDelivery) return delivery
+  throw new OptionError('transact.done', delivery, 'deliveries of this receiver')
 }
 
 /** open: delivers. stopped: settles only. closed: neither. */
@@ -47,6 +57,8 @@ export class KafkaReceiver implements Receiver {
   readonly #due: DelayQueue<PartitionSource>
   readonly #waiting = new Set<PartitionSource>()
   readonly #healths = new Map<string, readonly [Health, string | null]>()
+  /** Only where the driver's transactions are fenced. */
+  readonly transact?: NonNullable<Receiver['transact']>
   #state: State = 'open'
   #isPaused = false
   #isFeeding = false
@@ -64,6 +76,12 @@ export class KafkaReceiver implements Receiver {
       this.#makeReady(source)
     })
     this.#readers = subscription.topics.map((topic) => this.#readerOf(topic))
+    const { driver, produces } = options
+    if (driver.caps.txn === 'fenced' && produces !== undefined) {
+      const ways = { ...produces, random: context.random }
+      this.transact = async (done, produced, deadline) =>
+        this.#transact(done, deadline, () => roundsOf(produced, deadline, ways))
+    }
   }
 
   /**
@@ -128,6 +146,34 @@ export class KafkaReceiver implements Receiver {
       await Promise.all(this.#readers.map((reader) => reader.close(deadline)))
       this.#opening?.()
       this.#options.sink.ended()
+    }
+  }
+
+  async #transact(
+    done: readonly Delivery[],
+    deadline: Deadline,
+    roundsToWrite: () => ReturnType<typeof roundsOf>,
+  ): Promise<TransactResult> {
+    const { context } = this.#options
+    const deliveries = done.map(ours)
+    const source = deliveries[0]?.source
+    const reader = this.#readers.find(({ partitions }) => {
+      return source instanceof PartitionSource && partitions.has(source)
+    })
+    if (reader === undefined) return 'aborted'
+    try {
+      const rounds = await roundsToWrite()
+      return await reader.partitions.transact(
+        source as PartitionSource,
+        deliveries,
+        rounds,
+        deadline,
+      )
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      const message = `a transaction was not begun: ${why}`
+      context.emit({ type: 'warning', code: 'kafka.transaction-aborted', message })
+      return 'aborted'
     }
   }
 

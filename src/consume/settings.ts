@@ -161,7 +161,8 @@ export function checkCapabilities(settings: Settings, offered: Capabilities): vo
     refused.push(`ordering '${ordering}' (it offers ${allowed}; a consumer may relax the topic's)`)
   }
   if (atomic && offered.atomicPublish === 'none') {
-    refused.push('atomic (it has no transactions; give the consumer an inbox and an outbox)')
+    const why = offered.whyNotAtomic ?? 'it has no transactions'
+    refused.push(`atomic (${why}; give the consumer an inbox and an outbox)`)
   }
   if (refused.length === 0) return
   const names = [...topics.keys()].join(', ')

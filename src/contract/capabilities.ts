@@ -19,6 +19,8 @@ export interface Capabilities {
   readonly attemptCount: 'broker' | 'header' | 'none'
   /** What `Receiver.transact` takes: contiguous deliveries of one source, any, or there is no transact. */
   readonly atomicPublish: 'prefix' | 'any' | 'none'
+  /** Where it is 'none' although the broker has transactions: why, and what to do, for an error. */
+  readonly whyNotAtomic?: string
   readonly pause: 'source' | 'all'
   /** How long and how many deliveries may be held unsettled, and what waits behind a held one. */
   readonly hold: {

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { memory, memoryInbox, memoryOutbox } from '../../adapters/memory/index.ts'
 import { topic } from '../../src/contract/topic.ts'
 import { ReliableConsumer } from '../../src/consume/consumer.ts'
+import { checkCapabilities, resolveOptions } from '../../src/consume/settings.ts'
+import type { Capabilities } from '../../src/contract/capabilities.ts'
 import { Loose, Orders } from './stage.ts'
 
 const broker = memory()
@@ -99,6 +101,16 @@ describe('the options of a consumer', () => {
     expect(refusal({ ordering: 'none' })).toBe('accepted')
     expect(refusal({ topic: [Orders, Loose] })).toBe('accepted')
     expect(refusal({ topic: partitioned, ordering: 'key' })).toBe('accepted')
+  })
+
+  it('are refused with the broker’s own reason where it has one', () => {
+    const settings = resolveOptions({ ...good, atomic: true })
+    const offered = { ordering: ['key', 'partition', 'none'], atomicPublish: 'none' }
+    const refused = (more: object): void =>
+      checkCapabilities(settings, { ...offered, ...more } as unknown as Capabilities)
+    expect(() => refused({})).toThrow('atomic (it has no transactions; give the consumer')
+    const why = 'its client does not fence'
+    expect(() => refused({ whyNotAtomic: why })).toThrow(`atomic (${why}; give the consumer`)
   })
 
   it('never change what they were given', () => {

@@ -26,7 +26,7 @@ const clientsOf: Readonly<Record<string, readonly string[]>> = {
   sql: [],
   sqlite: ['better-sqlite3'],
   rabbitmq: ['amqplib'],
-  kafka: ['kafkajs', 'kafkajs-snappy', 'lz4js', 'fzstd'],
+  kafka: ['kafkajs', '@platformatic/kafka', 'kafkajs-snappy', 'lz4js', 'fzstd'],
 }
 
 const sharedByAdapters = ['contract', 'policy']

@@ -5,17 +5,21 @@ import { KafkajsAdmin } from '../../../adapters/kafka/kafkajs-admin.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
 import { eventually } from '../../conformance/wait.ts'
+import { clientUnderTest } from './client-under-test.ts'
 
 const decompress = async (_: number, bytes: Buffer) => bytes
 const node = await sharedKafka()
 const kafka = new Kafka({ brokers: [node.broker], logLevel: logLevel.NOTHING })
-const admin = adminOf(kafka)
+const admin = adminOf(await clientUnderTest({ brokers: node.broker }))
 const closing: (() => Promise<unknown>)[] = [() => admin.close(systemClock.now() + 5_000)]
 afterAll(async () => {
   for (const close of closing) await close()
 })
 
-function adminOf(client: Kafka, timeoutMs = 8_000): KafkajsAdmin {
+function adminOf(
+  client: Awaited<ReturnType<typeof clientUnderTest>>,
+  timeoutMs = 8_000,
+): KafkajsAdmin {
   return new KafkajsAdmin({
     client,
     clock: systemClock,
@@ -163,8 +167,7 @@ describe('the admin through kafkajs', () => {
   })
 
   it('ends by a named error where nobody answers, and does not keep what it tried', async () => {
-    const nobody = new Kafka({ brokers: ['127.0.0.1:1'], logLevel: logLevel.NOTHING })
-    const other = adminOf(nobody, 600)
+    const other = adminOf(await clientUnderTest({ brokers: '127.0.0.1:1' }), 600)
     await expect(other.topics()).rejects.toMatchObject({
       code: expect.stringMatching(/connection-lost|timeout/),
       message: expect.stringMatching(/listing topics/),

@@ -161,11 +161,6 @@ describe('the broker', () => {
     })
   })
 
-  it('says that it cannot use the other client yet', async () => {
-    const { broker } = brokerAt({ driver: 'platformatic' })
-    await expect(broker.open(contextOf())).rejects.toMatchObject({ code: 'capability' })
-  })
-
   it("gives a new group everything from 'earliest', and what comes 'now'", async () => {
     const { broker } = brokerAt()
     await broker.open(contextOf())

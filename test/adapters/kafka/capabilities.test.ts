@@ -36,6 +36,17 @@ describe('the capabilities of kafka', () => {
     })
     const mixed = capabilitiesOf({ producer: OTHER, consumer: KAFKAJS }, NO_LIMIT, unknown)
     expect(mixed).toMatchObject({ atomicPublish: 'none', pause: 'source' })
+    const consuming = capabilitiesOf({ producer: KAFKAJS, consumer: OTHER }, NO_LIMIT, unknown)
+    expect(consuming).toMatchObject({ atomicPublish: 'prefix' })
+  })
+
+  it('say why there are no transactions', () => {
+    const why = 'it does not fence'
+    const consumer = { ...KAFKAJS, whyNotFenced: why }
+    const refused = capabilitiesOf({ producer: KAFKAJS, consumer }, NO_LIMIT, unknown)
+    expect(refused).toMatchObject({ atomicPublish: 'none', whyNotAtomic: why })
+    const offered = capabilitiesOf({ producer: KAFKAJS, consumer: OTHER }, NO_LIMIT, unknown)
+    expect(offered.whyNotAtomic).toBeUndefined()
   })
 
   it('leave room for headers below what a topic takes', () => {

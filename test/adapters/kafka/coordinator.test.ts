@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto'
 
-import { Kafka, logLevel } from 'kafkajs'
 import { afterEach, describe, expect, it } from 'vitest'
 
 import { KafkajsGroupLink } from '../../../adapters/kafka/kafkajs-group-link.ts'
-import type { KafkajsClient } from '../../../adapters/kafka/options.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
 import { askCoordinator } from '../../brokers/kafka-ask.ts'
 import { createTopic } from '../../brokers/kafka-topics.ts'
 import { sharedKafkaCluster } from '../../brokers/shared-kafka.ts'
 import { eventually } from '../../conformance/wait.ts'
+import { clientUnderTest } from './client-under-test.ts'
 
 const LIMIT_MS = 60_000
 
@@ -25,11 +24,7 @@ describe('KafkajsGroupLink', () => {
     await createTopic(cluster.brokers, topic)
     await cluster.untilInSync(topic)
     const link = new KafkajsGroupLink({
-      client: new Kafka({
-        brokers: [...cluster.brokers],
-        logLevel: logLevel.NOTHING,
-        retry: { retries: 0 },
-      }) as unknown as KafkajsClient,
+      client: await clientUnderTest({ brokers: [...cluster.brokers] }),
       clock: systemClock,
       groupId: topic,
       topics: [topic],

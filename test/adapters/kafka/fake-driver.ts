@@ -7,7 +7,9 @@ import type {
   FetchedRecord,
   GroupSpec,
   KafkaDriver,
+  Part,
   TopicPartition,
+  TransactResult,
 } from '../../../adapters/kafka/driver.ts'
 import { nameOf } from '../../../adapters/kafka/part-name.ts'
 import type { Clock } from '../../../src/contract/clock.ts'
@@ -39,8 +41,14 @@ export class FakeDriver implements Pick<KafkaDriver, 'consume' | 'caps' | 'admin
   commitTroubles: (Error | undefined)[] = []
   /** What becomes of the next questions for offsets. */
   committedTroubles: (Error | undefined)[] = []
+  /** How the next transactions end; by default they are committed. */
+  transactions: ('aborted' | 'unknown' | 'unknown, and committed')[] = []
+  /** What was written in transactions that were committed. */
+  readonly written: Part[] = []
   /** Commits wait until it is resolved. */
   commitGate: Promise<void> = Promise.resolve()
+  /** Transactions wait until it is resolved. */
+  transactGate: Promise<void> = Promise.resolve()
   /** A client that begins anew at the committed offset with every assignment, and forgets what was paused. */
   isForgetful = false
   batchSize = 100
@@ -211,6 +219,23 @@ export class FakeConsumer implements DriverConsumer {
       const { offset, metadata } = one
       this.#driver.offsets.set(nameOf(one), { offset, metadata })
     }
+  }
+
+  async transact(
+    epoch: number,
+    rounds: readonly (readonly Part[])[],
+    offsets: readonly CommitOffset[],
+  ): Promise<TransactResult> {
+    await this.#driver.transactGate
+    const end = this.#driver.transactions.shift()
+    if (epoch !== this.epoch || end === 'aborted') return 'aborted'
+    if (end === 'unknown') return end
+    this.#driver.written.push(...rounds.flat())
+    for (const one of offsets) {
+      const { offset, metadata } = one
+      this.#driver.offsets.set(nameOf(one), { offset, metadata })
+    }
+    return end === undefined ? 'committed' : 'unknown'
   }
 
   async committed(parts: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {

@@ -8,6 +8,7 @@ import type { KafkaNode } from '../../brokers/kafka-node.ts'
 import { deleteTopic } from '../../brokers/kafka-topics.ts'
 import type { Action, Seen } from '../../brokers/proxy/kafka-proxy.ts'
 import type { Fault } from '../../brokers/proxy/rules.ts'
+import { driverUnderTest } from './client-under-test.ts'
 import type { BrokerFaults, BrokerHarness } from '../../conformance/index.ts'
 
 /** What may differ between two runs of the suite. */
@@ -49,7 +50,7 @@ export class Rig {
 
   /** A harness of the conformance suite; every connection goes through a proxy. */
   harness(name: string, variant: Variant = {}): BrokerHarness {
-    const options = { sessionTimeoutMs: SESSION_MS, ...variant }
+    const options = { sessionTimeoutMs: SESSION_MS, driver: driverUnderTest, ...variant }
     return {
       name,
       connect: () => kafka({ ...options, brokers: this.brokers }),

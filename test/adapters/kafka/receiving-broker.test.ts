@@ -11,6 +11,7 @@ import { Listener, type Received } from '../../conformance/broker/listener.ts'
 import { eventually } from '../../conformance/wait.ts'
 import { createTopic, plainKafka, withAdmin } from '../../brokers/kafka-topics.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
+import { driverUnderTest } from './client-under-test.ts'
 import { publish } from './test-member.ts'
 
 const LIMIT_MS = 40_000
@@ -31,7 +32,10 @@ class Process {
   readonly events: HoldfastEvent[] = []
 
   constructor(options: Partial<KafkaOptions> = {}) {
-    this.broker = kafka({ brokers, sessionTimeoutMs: 6_000, ...options } as KafkaOptions)
+    this.broker = kafka({
+      ...{ brokers, sessionTimeoutMs: 6_000, driver: driverUnderTest },
+      ...options,
+    } as KafkaOptions)
   }
 
   static async start(options: Partial<KafkaOptions> = {}): Promise<Process> {

@@ -1,6 +1,6 @@
 import type { TopicPartition } from '../../../adapters/kafka/driver.ts'
 import type { Health } from '../../../adapters/kafka/health.ts'
-import { KafkaReceiver } from '../../../adapters/kafka/receiver.ts'
+import { KafkaReceiver, type ReceiverOptions } from '../../../adapters/kafka/receiver.ts'
 import { TopicNames } from '../../../adapters/kafka/names-of.ts'
 import type { RetryTopic, TopicLayout } from '../../../adapters/kafka/topics.ts'
 import type { Subscription } from '../../../src/contract/broker.ts'
@@ -33,6 +33,8 @@ export class ReceivingStage {
   readonly events: HoldfastEvent[] = []
   readonly healths: [Health, string | null][] = []
   levels: RetryTopic[] = []
+  /** How what is published in transactions finds its way. */
+  produces: ReceiverOptions['produces']
   /** Kafka topics that are there. */
   existing: (topic: string) => boolean = () => true
   listener!: Listener
@@ -88,6 +90,7 @@ export class ReceivingStage {
       },
       sink: this.listener,
       health: (health, reason) => void this.healths.push([health, reason]),
+      ...(this.produces === undefined ? {} : { produces: this.produces }),
     })
     this.listener.attach(this.receiver)
     return this.receiver.opened()

@@ -9,6 +9,7 @@ import { noCrashes } from '../../../src/contract/crash-points.ts'
 import { silent } from '../../../src/contract/events.ts'
 import { startKafka } from '../../brokers/kafka.ts'
 import { KafkaSecurity } from '../../brokers/kafka-security.ts'
+import { driverUnderTest } from './client-under-test.ts'
 import { draft } from '../../conformance/broker/envelopes.ts'
 
 const security = await KafkaSecurity.make()
@@ -32,7 +33,7 @@ afterEach(async () => {
 
 async function open(given: KafkaOptions, signal = abort.signal): Promise<Opened> {
   const context = { clock: systemClock, random: systemRandom, crash: noCrashes, emit: silent }
-  const options = resolveOptions({ connectTimeoutMs: 5_000, ...given })
+  const options = resolveOptions({ connectTimeoutMs: 5_000, driver: driverUnderTest, ...given })
   const one = await Opened.open(options, { ...context, signal }, (state) => states.push(state))
   opened.push(one)
   return one
@@ -109,7 +110,7 @@ describe('a connection to kafka', () => {
     [
       'a token that has run out',
       { ...secure, sasl: { mechanism: 'oauthbearer', token: async () => security.token(-60) } },
-      /Closed connection/,
+      /Closed connection|refused the token/,
     ],
     ['a broker that nobody vouches for', { ...mutual, tls: { ...client } }, /certificate/],
     ['no certificate of its own', { ...mutual, tls: { ca } }, /asking the cluster failed/],

@@ -12,6 +12,7 @@ import type { HoldfastEvent } from '../../../src/contract/events.ts'
 import { NO_HEADERS, type Envelope } from '../../../src/contract/message.ts'
 import { readAll, type PlainRecord } from '../../brokers/kafka-read.ts'
 import { createTopic, type TopicWish } from '../../brokers/kafka-topics.ts'
+import { makeDriver } from './client-under-test.ts'
 import { wordOf } from './sending-desk.ts'
 
 const LIMIT_MS = 60_000
@@ -68,7 +69,8 @@ export class SendingPlace {
       signal: new AbortController().signal,
     }
     const options = resolveOptions(given)
-    const driver = await kafkajsDriver(options, context)
+    const make = options.client === null ? makeDriver : kafkajsDriver
+    const driver = await make(options, context)
     return new SendingPlace(driver, options, context, direct, events)
   }
 

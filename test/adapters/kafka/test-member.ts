@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 
 import { gunzipSync } from 'node:zlib'
 
-import { kafkajsClient } from '../../../adapters/kafka/kafkajs-client.ts'
 import type {
   ConsumerCallbacks,
   DriverConsumer,
@@ -19,6 +18,7 @@ import type { HoldfastError } from '../../../src/contract/errors.ts'
 import type { HoldfastEvent } from '../../../src/contract/events.ts'
 import { eventually } from '../../conformance/wait.ts'
 import { plainKafka } from '../../brokers/kafka-topics.ts'
+import { clientUnderTest } from './client-under-test.ts'
 
 export const LIMIT_MS = 30_000
 
@@ -63,13 +63,14 @@ export class TestMember implements ConsumerCallbacks {
   ): Promise<TestMember> {
     const member = new TestMember()
     set(member)
-    const options = resolveOptions({ brokers, requestTimeoutMs: 5_000, connectTimeoutMs: 2_000 })
+    const times = { brokers, requestTimeoutMs: 5_000, connectTimeoutMs: 2_000 }
+    const options = resolveOptions(times)
     const emit = Object.assign((event: HoldfastEvent) => void member.events.push(event), {
       wants: () => true,
     })
     member.consumer = await joinByKafkajs(
       {
-        client: await kafkajsClient(options, systemRandom),
+        client: await clientUnderTest(times),
         clock: systemClock,
         random: systemRandom,
         emit,
