@@ -66,7 +66,7 @@ const kafkaParts = [
   'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
   'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
   'adapters/kafka/{platformatic-package,sending.property,sequences,topics}.test.ts',
-  'adapters/kafka/{topology,transacting}.test.ts',
+  'adapters/kafka/{fetching,group-joining,membership,topology,transacting}.test.ts',
 ]
 
 /** The same of Kafka, on one broker. */
