@@ -79,6 +79,16 @@ describe('the independent reader', () => {
     expect(judge(findings, wanted).notShown).toEqual(['nothing was accepted'])
   })
 
+  it('calls nothing lost that may still be in the broker, and proves nothing by it', async () => {
+    run.addFaults()
+    const kept = await readRun(run.settings)
+    const short = { ...kept, lost: { count: 2, first: ['A-1', 'A-2'] }, leftInBroker: 2 }
+    expect(judge(short, wanted).broken).toEqual([])
+    expect(exitCodeOf(judge(short, wanted))).toBe(2)
+    expect(judge({ ...short, leftInBroker: 1 }, wanted).broken).toEqual(['2 orders lost: A-1, A-2'])
+    expect(judge({ ...short, leftInBroker: null }, wanted).broken).toHaveLength(1)
+  })
+
   it('does not take an input that was left halfway for a proof', async () => {
     run.addFaults()
     await run.shop('UPDATE intake SET finished = 0')
