@@ -3,7 +3,7 @@ import type { Clock } from '../../src/contract/clock.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
 import type { DriverAdmin } from './driver.ts'
-import type { TellHealth } from './health.ts'
+import type { Health, TellHealth } from './health.ts'
 
 /** What the pulse is felt by. */
 export interface PulseOptions {
@@ -12,13 +12,14 @@ export interface PulseOptions {
   readonly health: TellHealth
 }
 
-/** How often the cluster is asked whether it is there, and how long one answer may take. */
-const EVERY_MS = 3_000
-const ANSWER_MS = 5_000
+/** How often the cluster is asked whether it is there: a broker may be back from a restart in three seconds. */
+const EVERY_MS = 1_000
 /** How often while it does not answer. */
-const AGAIN_MS = 500
-/** One silent node is no cluster that is away: the next one is asked before that is said. */
-const AWAY_AFTER = 2
+const AGAIN_MS = 250
+/** How long one answer may take. */
+const ANSWER_MS = 5_000
+/** One silent node is no cluster that is away: the next one is asked first, and has that long to answer. */
+const NEXT_MS = 1_000
 
 /** Asks the cluster from time to time whether it is there, also when nobody sends or receives. */
 export class Pulse {
@@ -26,6 +27,7 @@ export class Pulse {
   readonly #wake: Wake
   #isStopped = false
   #failures = 0
+  #reason: string | null = null
   #running: Promise<void> | null = null
 
   constructor(options: PulseOptions) {
@@ -57,15 +59,23 @@ export class Pulse {
   }
 
   async #feel(): Promise<void> {
-    const { admin, clock, health } = this.#options
+    const { admin, clock } = this.#options
+    const late = this.#failures === 0 ? null : clock.after(NEXT_MS, () => this.#tell('away'))
     try {
       await admin.ping(clock.now() + ANSWER_MS)
       this.#failures = 0
-      if (!this.#isStopped) health('up', null)
+      this.#reason = null
+      this.#tell('up')
     } catch (error) {
       this.#failures++
-      const reason = error instanceof Error ? error.message : String(error)
-      if (!this.#isStopped) health(this.#failures < AWAY_AFTER ? 'weak' : 'away', reason)
+      this.#reason = error instanceof Error ? error.message : String(error)
+      this.#tell(this.#failures === 1 ? 'weak' : 'away')
+    } finally {
+      late?.()
     }
+  }
+
+  #tell(health: Health): void {
+    if (!this.#isStopped) this.#options.health(health, this.#reason)
   }
 }

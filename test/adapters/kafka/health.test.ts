@@ -35,13 +35,13 @@ describe('the pulse', () => {
   function stage() {
     const clock = new VirtualClock()
     const told: [Health, string | null][] = []
-    const cluster = { answers: true, asked: 0 }
+    const cluster = { ping: (): Promise<void> => Promise.resolve(), asked: 0 }
     const pulse = new Pulse({
       clock,
       admin: {
-        ping: async () => {
+        ping: () => {
           cluster.asked++
-          if (!cluster.answers) throw new Error('silence')
+          return cluster.ping()
         },
       },
       health: (...one) => void told.push(one),
@@ -49,18 +49,37 @@ describe('the pulse', () => {
     return { clock, cluster, told, pulse }
   }
 
-  it('asks every three seconds, and more often while nobody answers', async () => {
+  it('asks every second, and more often while nobody answers', async () => {
     const { clock, cluster, told, pulse } = stage()
     pulse.start()
-    await clock.advance(3_000)
+    await clock.advance(1_000)
     expect(cluster.asked).toBe(2)
-    cluster.answers = false
-    await clock.advance(3_000)
+    cluster.ping = () => Promise.reject(new Error('silence'))
+    await clock.advance(1_000)
     expect(told.at(-1)).toEqual(['weak', 'silence'])
-    await clock.advance(500)
+    await clock.advance(250)
     expect(told.at(-1)).toEqual(['away', 'silence'])
-    cluster.answers = true
-    await clock.advance(500)
+    cluster.ping = () => Promise.resolve()
+    await clock.advance(250)
+    expect(told.at(-1)).toEqual(['up', null])
+    await pulse.stop(clock.now() + 1_000)
+    expect(clock.timers).toBe(0)
+  })
+
+  it('does not wait for the next node for long either', async () => {
+    const { clock, cluster, told, pulse } = stage()
+    cluster.ping = () => Promise.reject(new Error('silence'))
+    pulse.start()
+    await clock.advance(0)
+    expect(told).toEqual([['weak', 'silence']])
+    let answer: () => void = () => undefined
+    cluster.ping = () => new Promise((resolve) => void (answer = resolve))
+    await clock.advance(1_249)
+    expect(told).toHaveLength(1)
+    await clock.advance(1)
+    expect(told.at(-1)).toEqual(['away', 'silence'])
+    answer()
+    await clock.advance(0)
     expect(told.at(-1)).toEqual(['up', null])
     await pulse.stop(clock.now() + 1_000)
     expect(clock.timers).toBe(0)

@@ -16,6 +16,8 @@ export class Book {
   readonly marked: Set<string> = new Set<string>()
   /** How often each message is stored, as a queue that nobody disturbed gave it out. */
   readonly copies: Map<string, number> = new Map<string, number>()
+  /** Faults that have struck. */
+  faults = 0
 
   write(proc: string, op: Operation, phase: Phase, facts: Facts = {}): void {
     this.entries.push({
@@ -33,6 +35,7 @@ export class Book {
 
   /** A fault that has struck. */
   fault(name: string): void {
+    this.faults++
     this.write('faults', 'fault_start', 'ok', { name })
   }
 

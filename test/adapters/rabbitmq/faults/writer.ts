@@ -11,6 +11,8 @@ export class Writer {
   readonly #next = new Map<string, number>()
   /** Codes of what did not end well, by message. */
   readonly codes: Map<string, string> = new Map<string, string>()
+  /** Messages whose publish has begun. */
+  begun = 0
 
   constructor(
     stage: FaultStage,
@@ -29,6 +31,7 @@ export class Writer {
     const { book } = this.#stage
     const n = this.#next.get(key) ?? 0
     this.#next.set(key, n + 1)
+    this.begun++
     const id = `${this.#name}-${key}-${n}`
     const facts = { msgId: id, producer: this.#name, key, n }
     book.write(this.#name, 'publish', 'invoke', facts)
