@@ -137,10 +137,11 @@ export async function queueFull(stage: FaultStage, messages: number): Promise<vo
     definition: { 'max-length': Math.floor(messages / 4) },
     'apply-to': 'queues',
   })
-  await sleep(1_000)
   const writer = new Writer(stage, 'p', stage.publisher())
-  const sending = writer.sendMany(messages, messages)
   const nacks = (): number => stage.told((event) => isRetryOf(event, 'nacked'))
+  // The queue hears of its policy some time later.
+  const isOver = (): boolean => writer.begun >= messages && nacks() > 0
+  const sending = writer.sendUntil(isOver, messages)
   await stage.soon(
     () => 'the queue was never full',
     () => nacks() > 0,

@@ -9,6 +9,7 @@ export class Writer {
   readonly #publisher: ReliablePublisher<never>
   readonly #topic: Topic<Parcel>
   readonly #next = new Map<string, number>()
+  #isClosed = false
   /** Codes of what did not end well, by message. */
   readonly codes: Map<string, string> = new Map<string, string>()
   /** Messages whose publish has begun. */
@@ -43,6 +44,7 @@ export class Writer {
     } catch (error) {
       if (!isHoldfastError(error)) throw error
       this.codes.set(id, error.code)
+      this.#isClosed ||= error.code === 'closed'
       const isUnknown = error.name === 'OutcomeUnknownError'
       book.write(this.#name, 'publish', isUnknown ? 'info' : 'fail', facts)
     }
@@ -57,10 +59,10 @@ export class Writer {
     await Promise.all(Array.from({ length: inFlight }, loop))
   }
 
-  /** Publishes from `loops` sides at once until told to stop. */
+  /** Publishes from `loops` sides at once until told to stop, or the publisher was closed. */
   sendUntil(isOver: () => boolean, loops: number, key: () => string = () => ''): Promise<unknown> {
     const loop = async (): Promise<void> => {
-      while (!isOver()) await this.send(key())
+      while (!isOver() && !this.#isClosed) await this.send(key())
     }
     return Promise.all(Array.from({ length: loops }, loop))
   }
