@@ -4,14 +4,12 @@ import type {
   DeliverySink,
   Subscription,
 } from '../../src/contract/broker.ts'
-import { type Cancel, sleep } from '../../src/contract/clock.ts'
+import type { Cancel } from '../../src/contract/clock.ts'
 import { HoldfastError } from '../../src/contract/errors.ts'
-import { exponential } from '../../src/policy/backoff.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Commits } from './commits.ts'
 import type { KafkaDelivery } from './delivery.ts'
 import type {
-  CommittedOffset,
   ConsumerCallbacks,
   DriverConsumer,
   FetchedRecord,
@@ -22,6 +20,7 @@ import type {
   TransactResult,
 } from './driver.ts'
 import type { TellHealth } from './health.ts'
+import { Openings } from './openings.ts'
 import { nameOf } from './part-name.ts'
 import { PartitionSource, type PartitionShare } from './partition-source.ts'
 import type { Room } from './room.ts'
@@ -53,8 +52,6 @@ const SWEEP_MS = 1_000
 /** Kept back of the time in which partitions are to be given up, for the last commit. */
 const COMMIT_PART = 0.2
 
-const backoff = exponential({ initialMs: 50, maxMs: 3_000 })
-
 /** What a consumer calls that is about partitions. */
 export type PartitionCallbacks = Omit<ConsumerCallbacks, 'failed'>
 
@@ -62,6 +59,7 @@ export type PartitionCallbacks = Omit<ConsumerCallbacks, 'failed'>
 export class Partitions {
   readonly #options: PartitionsOptions
   readonly #commits: Commits
+  readonly #openings: Openings
   readonly #share: PartitionShare
   readonly #sources = new Map<string, PartitionSource>()
   #consumer: DriverConsumer | null = null
@@ -85,6 +83,11 @@ export class Partitions {
         if (trouble === null) options.health('up', null)
         else options.health('weak', trouble.message)
       },
+    })
+    this.#openings = new Openings({
+      admin: driver.admin,
+      ...{ context, group: subscription.group, requestTimeoutMs: options.requestTimeoutMs },
+      consumer: () => this.#consumer,
     })
     this.#share = {
       ...{ clock, room, ordering: subscription.ordering },
@@ -238,67 +241,7 @@ export class Partitions {
     const consumer = this.#consumer
     if (consumer === null) return
     const opening = [...this.#sources.values()].filter((source) => source.state === 'opening')
-    if (opening.length > 0) void this.#open(consumer, opening)
-  }
-
-  /** Again until it works, or they are not ours any more. Never rejects. */
-  async #open(consumer: DriverConsumer, sources: readonly PartitionSource[]): Promise<void> {
-    const { context, requestTimeoutMs } = this.#options
-    const { clock, random } = context
-    for (let failures = 1; ; failures++) {
-      const opening = sources.filter((source) => source.state === 'opening')
-      if (opening.length === 0 || consumer !== this.#consumer) return
-      try {
-        const deadline = clock.now() + requestTimeoutMs
-        const parts = opening.map(({ part }) => part)
-        const committed = await consumer.committed(parts, deadline)
-        const starts = await this.#startsOf(committed)
-        if (consumer === this.#consumer) this.#begin(consumer, opening, committed, starts)
-        return
-      } catch {
-        await sleep(clock, backoff.delayFor(failures, random))
-      }
-    }
-  }
-
-  #begin(
-    consumer: DriverConsumer,
-    opening: readonly PartitionSource[],
-    committed: readonly CommittedOffset[],
-    starts: ReadonlyMap<string, bigint>,
-  ): void {
-    const byName = new Map(committed.map((one) => [nameOf(one), one]))
-    for (const source of opening) {
-      if (source.state !== 'opening') continue
-      const own = byName.get(source.name)
-      const start = own?.offset ?? starts.get(source.name)
-      if (start === undefined) continue
-      source.begin(start, own?.offset === null ? null : (own?.metadata ?? null))
-      consumer.seek(source.part, start)
-    }
-    // One that vanished from the answer is asked for again.
-    if (opening.some((source) => source.state === 'opening')) throw new Error('not all of them')
-  }
-
-  /** Where partitions begin that have no offset of the group: at the first record that is kept, so that none is skipped. */
-  async #startsOf(committed: readonly CommittedOffset[]): Promise<ReadonlyMap<string, bigint>> {
-    const { driver } = this.#options
-    const starts = new Map<string, bigint>()
-    const without = committed.filter(({ offset }) => offset === null)
-    for (const topic of new Set(without.map((one) => one.topic))) {
-      const [begins, ends] = await Promise.all([
-        driver.admin.offsets(topic, 'earliest'),
-        driver.admin.offsets(topic, 'latest'),
-      ])
-      for (const { partition, offset } of begins) {
-        const name = nameOf({ topic, partition })
-        if (!without.some((one) => nameOf(one) === name)) continue
-        starts.set(name, offset)
-        const end = ends.find((one) => one.partition === partition)?.offset ?? offset
-        if (end > offset) this.#tellUnanchored(name, offset, end)
-      }
-    }
-    return starts
+    if (opening.length > 0) void this.#openings.open(consumer, opening)
   }
 
   #received(
@@ -395,12 +338,6 @@ export class Partitions {
   #stale({ name }: PartitionSource): void {
     const { emit } = this.#options.context
     if (emit.wants('settle.stale')) emit({ type: 'settle.stale', source: name, count: 1 })
-  }
-
-  #tellUnanchored(name: string, begin: bigint, end: bigint): void {
-    const { context, subscription } = this.#options
-    const message = `group "${subscription.group}" has no offset in ${name}, where ${end - begin} records are: it is a new partition, or its offsets have expired. It is read from its first record on, so that none is skipped`
-    context.emit({ type: 'warning', code: 'kafka.no-offset', message })
   }
 
   #sweep(): void {
