@@ -6,6 +6,7 @@ import { headerOf, type Destination, type Headers } from '../../src/contract/mes
 import { KafkaDelivery, type Holder } from './delivery.ts'
 import type { CommitOffset, FetchedRecord, TopicPartition } from './driver.ts'
 import { waitOf } from './due.ts'
+import { Headway } from './headway.ts'
 import { incoming, type ReadAt, type ReadEnvelope } from './incoming.ts'
 import { decodeProgress } from './offset-metadata.ts'
 import { OffsetTracker, type Commit } from './offsets.ts'
@@ -43,11 +44,6 @@ export interface Pending extends CommitOffset {
 /** opening: nobody knows yet where it begins. open: it is read. yielding: finished and given up. lost: not ours. */
 type State = 'opening' | 'open' | 'yielding' | 'lost'
 
-/** How far ahead of what is handed out a commit says that handlers may be: at least, and at most. */
-const LEAST_AHEAD = 1_000
-const MOST_AHEAD = 100_000
-/** How long it is to last. */
-const AHEAD_MS = 2_000
 /** At this share of the room for holes nothing more is handed out, until there is that much again. */
 const FULL = 0.75
 const ROOM = 0.5
@@ -77,11 +73,7 @@ export class PartitionSource implements Holder {
   #received = 0n
   /** Handlers may have had what is before this place, before it was assigned to us. */
   #begunTo = 0
-  /** The broker knows that handlers may get up to here. */
-  #mayHandTo = 0
-  #ahead = LEAST_AHEAD
-  #savedEnd = 0
-  #savedAt = 0
+  readonly #headway: Headway
   #returned: KafkaDelivery[] = []
   /** What is handed over and not settled. */
   readonly #has = { messages: 0, bytes: 0 }
@@ -99,6 +91,7 @@ export class PartitionSource implements Holder {
   constructor(share: PartitionShare, part: TopicPartition, epoch: number, levelMs: number | null) {
     const { topic, partition } = part
     this.#share = share
+    this.#headway = new Headway(share.clock)
     this.part = { topic, partition }
     this.name = `${topic}/${partition}`
     this.epoch = epoch
@@ -202,7 +195,7 @@ export class PartitionSource implements Holder {
   pending(isLast: boolean, remembers: boolean): Pending | null {
     if (!this.#hasBegun || this.state === 'lost') return null
     const { end } = this.#tracker
-    const handedTo = isLast ? end : end + this.#ahead
+    const handedTo = isLast ? end : this.#headway.beyond(end)
     const one = remembers ? this.#tracker.encoded(handedTo) : this.#bare()
     this.#crowd(one.share)
     if (!this.#isNews(one.offset, one.text)) {
@@ -226,7 +219,7 @@ export class PartitionSource implements Holder {
       next = delivery.after as KafkaDelivery | null
     }
     const { end } = this.#tracker
-    const handedTo = Math.max(end + this.#ahead, this.#mayHandTo)
+    const handedTo = Math.max(this.#headway.beyond(end), this.#headway.told)
     const { offset, text, misses } = this.#tracker.encoded(handedTo, done.at(-1) ?? null)
     const told = this.#settled + done.length
     const metadata = remembers ? text : null
@@ -240,20 +233,8 @@ export class PartitionSource implements Holder {
     this.#said = metadata
     this.#toldOf = told
     this.#saved = Math.max(0, told - misses)
-    this.#keepPace(end)
-    this.#mayHandTo = metadata === null ? Number.POSITIVE_INFINITY : handedTo
+    this.#headway.saved(end, metadata === null ? Number.POSITIVE_INFINITY : handedTo)
     this.#share.ready(this, 0)
-  }
-
-  /** As much ahead as is handed out while a few commits are made, so that none of them is made for that. */
-  #keepPace(end: number): void {
-    const now = this.#share.clock.now()
-    const perMs = (end - this.#savedEnd) / Math.max(1, now - this.#savedAt)
-    const isShort = end > this.#mayHandTo - this.#ahead / 2
-    const wanted = Math.max(perMs * AHEAD_MS, isShort ? this.#ahead * 2 : 0)
-    this.#ahead = Math.round(Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, wanted)))
-    this.#savedEnd = end
-    this.#savedAt = now
   }
 
   /** The broker was told of as many settles as there were then, as far as they could be told. */
@@ -314,8 +295,8 @@ export class PartitionSource implements Holder {
 
   /** Nobody gets a record that the broker does not know to be handed out soon. */
   #isLet(place: number): boolean {
-    if (place >= this.#mayHandTo - this.#ahead / 2) this.#share.touched(this, true)
-    return place < this.#mayHandTo
+    if (this.#headway.isShort(place)) this.#share.touched(this, true)
+    return this.#headway.lets(place)
   }
 
   #isDue({ timestampMs }: FetchedRecord): boolean {
