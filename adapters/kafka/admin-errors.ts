@@ -1,4 +1,5 @@
 import { HoldfastError, isHoldfastError, type ErrorCode } from '../../src/contract/errors.ts'
+import { chainOf } from './error-chain.ts'
 
 /** Kafka's error codes that mean something to the admin. */
 export const KAFKA = {
@@ -12,17 +13,6 @@ export const KAFKA = {
   illegalSaslState: 34,
   topicExists: 36,
 } as const
-
-/** An error of the client, as far as it is looked at. */
-interface ClientError {
-  readonly name: string
-  readonly message: string
-  readonly type?: string
-  readonly code?: number | string
-  readonly retriable?: boolean
-  readonly cause?: unknown
-  readonly errors?: readonly unknown[]
-}
 
 /** Not answers of a broker, and over when a node is back or another is asked. */
 const connectionTrouble: ReadonlySet<string> = new Set([
@@ -50,7 +40,7 @@ const forbidden: readonly unknown[] = [
 
 /** The broker's own error inside of what a client made of it; `null` when no broker said it. */
 export function brokerErrorOf(error: unknown): { readonly code: number; text: string } | null {
-  for (const one of chain(error)) {
+  for (const one of chainOf(error)) {
     if (typeof one.code !== 'number') continue
     return { code: one.code, text: one.type ?? one.message }
   }
@@ -60,7 +50,7 @@ export function brokerErrorOf(error: unknown): { readonly code: number; text: st
 /** Whether the same call may work soon. */
 export function isPassing(error: unknown): boolean {
   if (isHoldfastError(error)) return error.code === 'unavailable'
-  return chain(error).some(
+  return chainOf(error).some(
     ({ name, code, retriable }) =>
       connectionTrouble.has(name) || (typeof code === 'number' && retriable === true),
   )
@@ -75,7 +65,7 @@ export function isForbidden(error: unknown): boolean {
 export function adminError(what: string, error: unknown): HoldfastError {
   if (isHoldfastError(error)) return error
   const broker = brokerErrorOf(error)
-  const [innermost] = chain(error).slice(-1)
+  const [innermost] = chainOf(error).slice(-1)
   const why = broker?.text ?? innermost?.message ?? String(error)
   const { code, advice } = meaningOf(error, broker?.code)
   return new HoldfastError(code, `${what} failed: ${why}${advice}`, { cause: error })
@@ -94,22 +84,10 @@ function meaningOf(
   if (isForbidden(error)) {
     return { code: 'topology', advice: ': allow it to the user of the connection' }
   }
-  const isLogin = chain(error).some(({ name }) => loginTrouble.has(name))
+  const isLogin = chainOf(error).some(({ name }) => loginTrouble.has(name))
   if (isLogin || code === KAFKA.illegalSaslState)
     return { code: 'unavailable', advice: ': look at the option sasl' }
   if (isPassing(error))
     return { code: code === undefined ? 'connection-lost' : 'unavailable', advice: '' }
   return { code: 'topology', advice: '' }
-}
-
-/** From the outside in: clients wrap an error once for each layer that gave up. */
-function chain(error: unknown): readonly ClientError[] {
-  const found: ClientError[] = []
-  let one = error
-  while (typeof one === 'object' && one !== null && found.length < 10) {
-    const next = one as ClientError
-    found.push(next)
-    one = next.errors?.[0] ?? next.cause
-  }
-  return found
 }

@@ -1,5 +1,5 @@
 import { AnswerError, checkCode } from './answer-error.ts'
-import { writeBytes, writeList, writeText, type Request } from './request.ts'
+import { readCode, writeBytes, writeList, writeText, type Request } from './request.ts'
 
 /** Partitions by topic. */
 type ByTopic<P> = readonly { readonly topic: string; readonly partitions: readonly P[] }[]
@@ -113,11 +113,7 @@ export const heartbeat: Request<Who & { readonly groupGenerationId: number }, nu
     writeText(writer, memberId)
     writeText(writer, NO_INSTANCE)
   },
-  decode: (reader) => {
-    reader.int32()
-    checkCode(reader.int16())
-    return null
-  },
+  decode: readCode,
 }
 
 /** Leaves a group. */
@@ -129,11 +125,7 @@ export const leaveGroup: Request<Who, null> = {
     writeText(writer, groupId)
     writeText(writer, memberId)
   },
-  decode: (reader) => {
-    reader.int32()
-    checkCode(reader.int16())
-    return null
-  },
+  decode: readCode,
 }
 
 /** Commits offsets. */

@@ -1,4 +1,5 @@
 import type { SendOutcome, StoredAt } from '../../src/contract/broker.ts'
+import type { Capabilities } from '../../src/contract/capabilities.ts'
 import {
   OutcomeUnknownError,
   PublishRefusedError,
@@ -64,16 +65,20 @@ function offsetText(base: bigint, index: number): string {
   return Number.isSafeInteger(sum) ? String(sum) : String(base + BigInt(index))
 }
 
-/** The body alone is over what was said to be the limit. */
-export function bodyTooLarge(bytes: number, limit: number, envelope: Envelope): SendOutcome {
-  const text = `the body has ${bytes} bytes, at most ${limit} go to ${nameOf(envelope.to)}: raise max.message.bytes of the topic, or send less`
-  return { status: 'refused', error: new TooLargeError(text, factsOf(envelope)) }
+/** Throws when the body alone is over what was said to be the limit. */
+export function checkBody(envelope: Envelope, limits: Capabilities['limits']): void {
+  const { to, body } = envelope
+  if (to.kind !== 'topic' || body === null) return
+  const { maxBodyBytes } = limits(to.topic)
+  if (body.length <= maxBodyBytes) return
+  const text = `the body has ${body.length} bytes, at most ${maxBodyBytes} go to ${nameOf(to)}: raise max.message.bytes of the topic, or send less`
+  throw new TooLargeError(text, factsOf(envelope))
 }
 
 /** With key and headers it is over what the topic takes. */
-export function recordTooLarge(limit: number, topic: string, envelope: Envelope): SendOutcome {
+export function recordTooLarge(limit: number, topic: string, envelope: Envelope): TooLargeError {
   const text = `the message with its key and headers is over ${limit} bytes, which is max.message.bytes of ${topic}: raise it, or send less`
-  return { status: 'refused', error: new TooLargeError(text, factsOf(envelope)) }
+  return new TooLargeError(text, factsOf(envelope))
 }
 
 /** What is wrong with it alone. */

@@ -1,4 +1,5 @@
 import { isHoldfastError, type HoldfastError } from '../../src/contract/errors.ts'
+import { chainOf } from './error-chain.ts'
 
 /** The package's code for log-ins that failed. */
 export const REFUSED_LOGIN = 'PLT_KFK_AUTHENTICATION'
@@ -25,22 +26,4 @@ export function platformaticTrouble(error: unknown): ConnectionTrouble | Holdfas
   const [innermost] = chain.slice(-1)
   const text = innermost?.message ?? String(error)
   return new ConnectionTrouble(isLogin ? 'LoginTrouble' : 'ConnectionTrouble', text, error)
-}
-
-interface Link {
-  readonly code?: unknown
-  readonly message?: string
-  readonly cause?: unknown
-  readonly errors?: readonly unknown[]
-}
-
-function chainOf(error: unknown): readonly Link[] {
-  const found: Link[] = []
-  let one = error
-  while (typeof one === 'object' && one !== null && found.length < 10) {
-    const link = one as Link
-    found.push(link)
-    one = link.errors?.[0] ?? link.cause
-  }
-  return found
 }

@@ -7,10 +7,10 @@ import { Call, type CallOwner } from './call.ts'
 import type { Part } from './driver.ts'
 import { noSuchTopic } from './errors.ts'
 import type { Resolved } from './options.ts'
-import { bodyTooLarge, recordTooLarge } from './outcomes.ts'
+import { checkBody, recordTooLarge } from './outcomes.ts'
 import { Outgoing } from './outgoing.ts'
-import { partitionerOf } from './partitioner.ts'
-import { TopicRoute } from './topic-route.ts'
+import { newRoute } from './routes.ts'
+import type { TopicRoute } from './topic-route.ts'
 import type { TopicLayout, TopicTable } from './topics.ts'
 
 /** What finding the way of envelopes needs. */
@@ -66,10 +66,7 @@ async function routeOf(
   { to }: Envelope,
   { topics, options, random }: ProducedOptions,
 ): Promise<TopicRoute> {
-  const name = to.kind === 'reply' ? to.address : to.topic
-  const frozenCount = options.frozenPartitionCount.get(name) ?? null
-  const partitioner = partitionerOf(options.partitioner)
-  const route = new TopicRoute(topic, { partitioner, random, frozenCount })
+  const route = newRoute(topic, to, options, random)
   const layout = await topics.look(topic)
   if (layout === null) throw noSuchTopic(topic)
   route.learn(layout)
@@ -82,18 +79,10 @@ function checkSize(
   { limits, topics }: ProducedOptions,
 ): void {
   const { envelope } = item
-  const { to, body } = envelope
-  if (to.kind === 'topic' && body !== null) {
-    const { maxBodyBytes } = limits(to.topic)
-    if (body.length > maxBodyBytes) throw refused(bodyTooLarge(body.length, maxBodyBytes, envelope))
-  }
+  checkBody(envelope, limits)
   item.prepare()
   if (item.fits(maxMessageBytes)) return
-  throw refused(recordTooLarge(maxMessageBytes, topics.topicOf(to), envelope))
-}
-
-function refused(outcome: ReturnType<typeof bodyTooLarge>): unknown {
-  return outcome.status === 'confirmed' ? null : outcome.error
+  throw recordTooLarge(maxMessageBytes, topics.topicOf(envelope.to), envelope)
 }
 
 /** Into the last round that has its partition, when it fits there; those of one partition keep their order. */

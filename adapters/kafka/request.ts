@@ -1,3 +1,4 @@
+import { checkCode } from './answer-error.ts'
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { encoded } from './kafkajs-node.ts'
@@ -83,4 +84,11 @@ export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
   writer.ensure(4 + bytes.length + ROOM)
   writer.int32(bytes.length)
   writer.raw(bytes)
+}
+
+/** An answer that says nothing but whether it was done; throws an `AnswerError` when it was not. */
+export function readCode(reader: ByteReader): null {
+  reader.int32()
+  checkCode(reader.int16())
+  return null
 }

@@ -6,20 +6,17 @@ import type {
   SendOutcome,
 } from '../../src/contract/broker.ts'
 import type { Capabilities } from '../../src/contract/capabilities.ts'
-import { isHoldfastError, PublishRefusedError } from '../../src/contract/errors.ts'
-import type { Destination, Envelope } from '../../src/contract/message.ts'
-import { exponential } from '../../src/policy/backoff.ts'
+import type { PublishRefusedError } from '../../src/contract/errors.ts'
+import type { Envelope } from '../../src/contract/message.ts'
 import { DeadlineWatch } from '../../src/policy/deadline-watch.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { DelayQueue } from '../../src/policy/delay-queue.ts'
 import { Call, type CallOwner } from './call.ts'
 import type { DriverProducer, KafkaDriver, PartResult } from './driver.ts'
-import { noSuchTopic } from './errors.ts'
 import type { Health, TellHealth } from './health.ts'
 import { LeaderLane, type LaneOwner } from './leader-lane.ts'
 import type { Resolved } from './options.ts'
 import {
-  bodyTooLarge,
   NOT_CONFIRMED,
   NOT_WRITTEN,
   notSent,
@@ -29,9 +26,9 @@ import {
   Stored,
 } from './outcomes.ts'
 import { Outgoing } from './outgoing.ts'
-import { partitionerOf } from './partitioner.ts'
 import type { PartitionQueue } from './partition-queue.ts'
-import { TopicRoute } from './topic-route.ts'
+import { backoff, Routes, type RouteOwner } from './routes.ts'
+import type { TopicRoute } from './topic-route.ts'
 import type { TopicLayout, TopicTable } from './topics.ts'
 
 /** What a sender needs. */
@@ -46,7 +43,6 @@ export interface KafkaSenderOptions {
   readonly health: TellHealth
 }
 
-const backoff = exponential({ initialMs: 20, maxMs: 2_000 })
 /** Kept back of the time for answers at close: whether a thing was written at all. */
 const VERDICT_PART = 0.2
 /** Calls that end while they wait leave their places behind; so many are swept up at once. */
@@ -57,13 +53,13 @@ const MOST_LEFT = 1_000
  * one request unresolved each. What waits for a partition, a leader or a connection is refused at its
  * deadline; what was written is reported by the broker's word about that very partition alone.
  */
-export class KafkaSender implements Sender, CallOwner, LaneOwner {
+export class KafkaSender implements Sender, CallOwner, LaneOwner, RouteOwner {
   readonly #options: KafkaSenderOptions
-  readonly #routes = new Map<string, TopicRoute>()
+  readonly #routes: Routes
   readonly #lanes = new Map<string, LeaderLane>()
   readonly #calls: DeadlineWatch
   readonly #flights: DeadlineWatch
-  readonly #resting: DelayQueue<PartitionQueue | TopicRoute>
+  readonly #resting: DelayQueue<PartitionQueue>
   #held: { readonly item: Outgoing; readonly outcome: SendOutcome }[] = []
   #left = 0
   #health: Health | null = null
@@ -77,10 +73,8 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     this.#options = options
     this.#calls = new DeadlineWatch(clock)
     this.#flights = new DeadlineWatch(clock)
-    this.#resting = new DelayQueue(clock, (rested) => {
-      if (rested instanceof TopicRoute) this.#look(rested)
-      else this.#rested(rested)
-    })
+    this.#routes = new Routes(options, this)
+    this.#resting = new DelayQueue(clock, (queue) => this.#rested(queue))
   }
 
   send(batch: readonly Envelope[], deadline: Deadline, report: Report): void {
@@ -100,7 +94,7 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
       if (route === null) continue
       if (!known.has(route)) {
         known.add(route)
-        this.#refresh(route)
+        this.#routes.refresh(route)
       }
       const lane = this.#place(route, item)
       if (lane !== null) lanes.add(lane)
@@ -128,7 +122,8 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     if (item.fits(maxBatchBytes)) return true
     const { envelope } = item
     const topic = this.#options.topics.topicOf(envelope.to)
-    return this.#hold(item, recordTooLarge(maxBatchBytes, topic, envelope))
+    const error = recordTooLarge(maxBatchBytes, topic, envelope)
+    return this.#hold(item, { status: 'refused', error })
   }
 
   answered(queue: PartitionQueue, items: readonly Outgoing[], result: PartResult): void {
@@ -140,7 +135,7 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
   }
 
   slow(waiting: readonly PartitionQueue[]): void {
-    for (const { route } of waiting) this.#lookAgain(route)
+    for (const { route } of waiting) this.#routes.lookAgain(route)
   }
 
   ended(call: Call): void {
@@ -160,44 +155,46 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     this.#left += call.batch.length
     if (this.#left < MOST_LEFT) return
     this.#left = 0
-    for (const route of this.#routes.values()) {
+    for (const route of this.#routes.all) {
       route.waiting = route.waiting.filter((item) => item.call.isOpen(item.index))
       for (const queue of route.queues) queue.sweep()
     }
   }
 
+  learnt(route: TopicRoute, layout: TopicLayout): void {
+    const moved = route.learn(layout)
+    const waiting = route.waiting
+    route.waiting = []
+    const ranks = new Map<number, number>()
+    const lanes = new Set<LeaderLane | null>()
+    for (const queue of route.queues) {
+      this.#lead(queue, layout.leaders[queue.partition] ?? null, ranks)
+      if (queue.state === 'resting') queue.state = 'idle'
+      lanes.add(this.#offer(queue))
+    }
+    for (const item of [...moved, ...waiting]) lanes.add(this.#place(route, item))
+    for (const lane of lanes) lane?.pump()
+    // Nothing is left that could show it, and the cluster answers.
+    if (this.#calls.size === 0) this.#tellHealth('up', null)
+  }
+
+  noRoute(route: TopicRoute, error: PublishRefusedError): void {
+    for (const item of route.forget()) this.#hold(item, { status: 'refused', error })
+    for (const queue of route.queues) if (queue.state === 'resting') queue.state = 'idle'
+  }
+
+  unreachable(reason: string): void {
+    this.#tellHealth('away', reason)
+  }
+
   /** The route of its topic; `null` when it is refused for what it is. */
   #routeOf(item: Outgoing): TopicRoute | null {
-    const { topics, limits, options, context } = this.#options
-    const { to, body } = item.envelope
     try {
-      if (to.kind === 'topic' && body !== null) {
-        const { maxBodyBytes } = limits(to.topic)
-        if (body.length > maxBodyBytes) {
-          this.#hold(item, bodyTooLarge(body.length, maxBodyBytes, item.envelope))
-          return null
-        }
-      }
-      const topic = topics.topicOf(to)
-      let route = this.#routes.get(topic)
-      if (route === undefined) {
-        const frozenCount = options.frozenPartitionCount.get(nameOf(to)) ?? null
-        const partitioner = partitionerOf(options.partitioner)
-        route = new TopicRoute(topic, { partitioner, random: context.random, frozenCount })
-        this.#routes.set(topic, route)
-      }
-      return route
+      return this.#routes.of(item.envelope)
     } catch (error) {
       this.#hold(item, refusal(error, item.envelope))
       return null
     }
-  }
-
-  /** Takes over what others learnt about the topic meanwhile. */
-  #refresh(route: TopicRoute): void {
-    const layout = this.#options.topics.find(route.topic)
-    if (layout !== null && layout !== route.layout) this.#learn(route, layout)
-    else if (layout === null && route.layout === null) this.#look(route)
   }
 
   /** Puts it into its queue; returns the lane to pump. */
@@ -224,42 +221,6 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     return queue.lane
   }
 
-  #look(route: TopicRoute): void {
-    if (route.isLooking || this.#state === 'closed') return
-    route.isLooking = true
-    this.#options.topics.look(route.topic).then(
-      (layout) => {
-        route.isLooking = false
-        route.tries = 0
-        if (layout === null) this.#missing(route)
-        else this.#learn(route, layout)
-      },
-      (error: unknown) => this.#cannotLook(route, error),
-    )
-  }
-
-  #lookAgain(route: TopicRoute): void {
-    this.#options.topics.stale(route.topic)
-    this.#look(route)
-  }
-
-  #learn(route: TopicRoute, layout: TopicLayout): void {
-    const moved = route.learn(layout)
-    const waiting = route.waiting
-    route.waiting = []
-    const ranks = new Map<number, number>()
-    const lanes = new Set<LeaderLane | null>()
-    for (const queue of route.queues) {
-      this.#lead(queue, layout.leaders[queue.partition] ?? null, ranks)
-      if (queue.state === 'resting') queue.state = 'idle'
-      lanes.add(this.#offer(queue))
-    }
-    for (const item of [...moved, ...waiting]) lanes.add(this.#place(route, item))
-    for (const lane of lanes) lane?.pump()
-    // Nothing is left that could show it, and the cluster answers.
-    if (this.#calls.size === 0) this.#tellHealth('up', null)
-  }
-
   /** Partitions of one leader take turns over its lanes. */
   #lead(queue: PartitionQueue, leader: number | null, ranks: Map<number, number>): void {
     let lane: LeaderLane | null = null
@@ -281,25 +242,6 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
       this.#lanes.set(name, lane)
     }
     return lane
-  }
-
-  #missing(route: TopicRoute): void {
-    const outcome: SendOutcome = { status: 'refused', error: noSuchTopic(route.topic) }
-    for (const item of route.forget()) this.#hold(item, outcome)
-    for (const queue of route.queues) if (queue.state === 'resting') queue.state = 'idle'
-  }
-
-  #cannotLook(route: TopicRoute, error: unknown): void {
-    route.isLooking = false
-    const { random } = this.#options.context
-    if (isHoldfastError(error) && error.code === 'topology') {
-      const { message } = error
-      const refused = new PublishRefusedError('rejected', message, { cause: error })
-      for (const item of route.forget()) this.#hold(item, { status: 'refused', error: refused })
-      return
-    }
-    this.#tellHealth('away', textOf(error))
-    this.#resting.add(backoff.delayFor(++route.tries, random), route)
   }
 
   #stored(queue: PartitionQueue, items: readonly Outgoing[], baseOffset: string | null): void {
@@ -343,7 +285,7 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
   }
 
   #rested(queue: PartitionQueue): void {
-    if (queue.state === 'resting') this.#lookAgain(queue.route)
+    if (queue.state === 'resting') this.#routes.lookAgain(queue.route)
   }
 
   #tellHealth(health: Health, reason: string | null): void {
@@ -396,15 +338,8 @@ export class KafkaSender implements Sender, CallOwner, LaneOwner {
     for (const call of this.#calls.items() as Call[]) call.giveUp(outcome, NOT_CONFIRMED)
     this.#calls.close()
     this.#flights.close()
+    this.#routes.close()
     this.#resting.clear()
     await closing
   }
-}
-
-function nameOf(to: Destination): string {
-  return to.kind === 'reply' ? to.address : to.topic
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -11,7 +11,7 @@ import {
 import type { CommitOffset, CommittedOffset, TopicPartition } from './driver.ts'
 import type { Member } from './group-link.ts'
 import { checkParts } from './group-requests.ts'
-import { writeList, writeText, type Request } from './request.ts'
+import { readCode, writeList, writeText, type Request } from './request.ts'
 
 /** A producer within a transaction. */
 export interface Transactional {
@@ -55,11 +55,7 @@ export const addOffsetsToTxn: Request<Transactional & { readonly groupId: string
     writer.int16(producerEpoch)
     writeText(writer, groupId)
   },
-  decode: (reader) => {
-    reader.int32()
-    checkCode(reader.int16())
-    return null
-  },
+  decode: readCode,
 }
 
 /** Commits or aborts. */
@@ -73,11 +69,7 @@ export const endTxn: Request<Transactional & { readonly commits: boolean }, null
     writer.int16(producerEpoch)
     writer.int8(commits ? 1 : 0)
   },
-  decode: (reader) => {
-    reader.int32()
-    checkCode(reader.int16())
-    return null
-  },
+  decode: readCode,
 }
 
 /**

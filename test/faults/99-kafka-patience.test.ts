@@ -28,6 +28,8 @@ const LIMIT_MS = 120_000
 /** Ten session timeouts; five minutes when that is asked for. */
 const OFF_MS = process.env['HOLDFAST_LONG'] === 'true' ? 300_000 : 60_000
 
+const KEPT: ReadonlySet<string> = new Set(['breaker.state', 'message.dead', 'source.lost'])
+
 const cleanUps: (() => unknown)[] = []
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
@@ -92,8 +94,8 @@ class Place {
       group: GROUP,
       topics: this.#topics,
       logging: 'silent',
-      on: (event: HoldfastEvent) =>
-        void (event.type.startsWith('publish') || this.events.push(event)),
+      // One for each message would fill the heap that is looked at.
+      on: (event: HoldfastEvent) => void (KEPT.has(event.type) && this.events.push(event)),
       ...(wishes as object),
       handler: (item: Item, { signal }: { signal: AbortSignal }) => handler(item, signal),
     })
@@ -221,7 +223,7 @@ describe('a consumer of Kafka that takes its time', () => {
       )
       const tookS = (performance.now() - startedAt) / 1_000
       console.log(`${Math.round(published / tookS)} messages a second beside the failing key`)
-      expect(published).toBeGreaterThan(20_000)
+      expect(published, 'too little went by to show anything').toBeGreaterThan(200_000)
       expect([failures, ...bad]).toEqual([1])
       expect((heapInUse() - heap) / MEBIBYTE).toBeLessThan(50)
       isBad = false
