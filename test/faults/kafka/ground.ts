@@ -31,11 +31,23 @@ export async function residueOf(
   await readEach(brokers, topic, ({ headers }) => missing.delete(String(headers['ce_id'])))
   const groupId = `${topic}.${group}`
   const residue: Record<string, number> = { 'confirmed but not in the log': missing.size }
-  for (const name of [topic, `${groupId}.retry.1000`]) {
-    residue[`unfinished in ${name}`] = await lagOf(brokers, name, groupId)
-  }
+  Object.assign(residue, await unfinished(brokers, topic, group))
   residue['dead'] = Number(await depthOf(brokers, `${groupId}.dead`))
   return residue
+}
+
+/** What the group has not finished, by topic. */
+export async function unfinished(
+  brokers: readonly string[],
+  topic: string,
+  group: string,
+): Promise<Readonly<Record<string, number>>> {
+  const groupId = `${topic}.${group}`
+  const left: Record<string, number> = {}
+  for (const name of [topic, `${groupId}.retry.1000`]) {
+    left[`unfinished in ${name}`] = await lagOf(brokers, name, groupId)
+  }
+  return left
 }
 
 /** Offsets that the group has not committed. */

@@ -13,7 +13,7 @@ import { check } from '../../conformance/checker/checker.ts'
 import { contentHash, History, readHistory, type Entry } from '../../conformance/checker/history.ts'
 import type { Expectations, Verdict } from '../../conformance/checker/verdict.ts'
 import { Tail } from '../../process/rig/tail.ts'
-import { residueOf } from './ground.ts'
+import { residueOf, unfinished } from './ground.ts'
 import { Member } from './member.ts'
 import type { Item, MemberTask } from './member-task.ts'
 
@@ -134,9 +134,10 @@ export class Herd {
     return this.#until(`${count} messages handled`, () => this.handled().size >= count, limitMs)
   }
 
-  /** Until everything confirmed is handled, then all members leave, and everything is judged. */
+  /** Until everything confirmed is handled and finished, then all members leave, and everything is judged. */
   async verdict(expected: Expectations): Promise<Verdict> {
     await this.untilHandled(this.#confirmed.size)
+    await this.#untilFinished()
     const living = this.members.filter(({ isAlive }) => isAlive)
     await Promise.all(living.map((member) => member.stop()))
     await this.#publisher.close({ timeoutMs: 10_000 })
@@ -186,6 +187,16 @@ export class Herd {
     await this.#publisher.publish(this.#items, item, { id: msgId })
     this.#confirmed.add(msgId)
     this.#history.write('publish', 'ok', facts)
+  }
+
+  /** What somebody handled and could not commit any more comes again, to those who live. */
+  async #untilFinished(): Promise<void> {
+    let left: Readonly<Record<string, number>> = {}
+    const isFinished = async (): Promise<boolean> => {
+      left = await unfinished(this.#options.brokers, this.topicName, GROUP)
+      return Object.values(left).every((count) => count === 0)
+    }
+    await until(() => `everything finished, ${JSON.stringify(left)}`, isFinished, LIMIT_MS)
   }
 
   async #until(what: string, isSo: () => boolean, limitMs: number = LIMIT_MS): Promise<void> {
