@@ -61,7 +61,9 @@ describe(`consumers of Kafka in processes of their own (HOLDFAST_SEED=${seed})`,
     const herd = newHerd()
     const deaths = 6
     const each = 400
-    const published = herd.publish(deaths * each + 1_000, keys(64))
+    const writing = new AbortController()
+    // More than is handled while nobody is there: whoever starts finds enough to have its hands full.
+    const published = herd.publishUntil(writing.signal, keys(64), 150)
     for (let n = 0; n < deaths; n++) {
       const member = await herd.member({ concurrency: 32, handlerMs: 20 })
       const before = herd.handled().size
@@ -69,6 +71,7 @@ describe(`consumers of Kafka in processes of their own (HOLDFAST_SEED=${seed})`,
       herd.fault('SIGKILL')
       await member.kill()
     }
+    writing.abort()
     await published
     await herd.member({ concurrency: 32, handlerMs: 20 })
     const { counts } = await herd.verdict({
