@@ -1,5 +1,5 @@
 import { checkCode } from './answer-error.ts'
-import type { Metadata } from './kafkajs-cluster.ts'
+import type { Metadata } from './cluster.ts'
 import { writeList, writeText, type Request } from './request.ts'
 
 /** What a node says of the versions it takes: highest by number of the request. */

@@ -2,7 +2,7 @@ import type { ConnectionOptions } from '@platformatic/kafka'
 
 import type { Random } from '../../src/contract/clock.ts'
 import type { AddressedMetadata, NodeAddress } from './cluster-requests.ts'
-import { SOME_TOPIC, type Cluster, type Clusters } from './kafkajs-cluster.ts'
+import { SOME_TOPIC, type Cluster, type Clusters } from './cluster.ts'
 import { PlatformaticConnection } from './platformatic-connection.ts'
 import { PlatformaticNode } from './platformatic-node.ts'
 import type { Platformatic } from './platformatic-package.ts'

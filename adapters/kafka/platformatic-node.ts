@@ -20,8 +20,8 @@ import {
   offsetFetch,
   syncGroup,
 } from './group-requests.ts'
-import type { Node } from './kafkajs-cluster.ts'
-import type { ConnectedNode } from './kafkajs-node.ts'
+import type { Node } from './cluster.ts'
+import type { ConnectedNode } from './cluster-node.ts'
 import type { PlatformaticConnection } from './platformatic-connection.ts'
 import { exchangeOf, type Exchange, type Request } from './request.ts'
 

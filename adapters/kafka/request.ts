@@ -1,7 +1,7 @@
 import { checkCode } from './answer-error.ts'
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
-import { encoded } from './kafkajs-node.ts'
+import { encoded } from './cluster-node.ts'
 
 /** A request of Kafka's protocol, in a version without tagged fields, and how its answer is read. */
 export interface Request<Asked, Answer> {

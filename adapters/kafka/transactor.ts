@@ -7,10 +7,10 @@ import type { BatchCodec } from './batch-writer.ts'
 import { initProducerId } from './cluster-requests.ts'
 import type { CommitOffset, Part, TransactResult } from './driver.ts'
 import type { Member } from './group-link.ts'
-import type { Clusters } from './kafkajs-cluster.ts'
-import { KafkajsLink, type ProducerIdentity } from './kafkajs-link.ts'
-import type { ConnectedNode } from './kafkajs-node.ts'
-import { KafkajsProducer } from './kafkajs-producer.ts'
+import type { Clusters } from './cluster.ts'
+import { ProducerLink, type ProducerIdentity } from './producer-link.ts'
+import type { ConnectedNode } from './cluster-node.ts'
+import { IdempotentProducer } from './idempotent-producer.ts'
 import type { KafkajsClient } from './options.ts'
 import type { Request } from './request.ts'
 import {
@@ -60,9 +60,9 @@ const backoff = exponential({ initialMs: 20, maxMs: 500 })
 /** One transaction after the other under one transactional id. */
 export class Transactor {
   readonly #options: TransactorOptions
-  readonly #link: KafkajsLink
+  readonly #link: ProducerLink
   #identity: ProducerIdentity | null = null
-  #producer: KafkajsProducer | null = null
+  #producer: IdempotentProducer | null = null
   /** Nodes by what they keep. */
   readonly #coordinators = new Map<string, number>()
   #isConnected = false
@@ -70,7 +70,7 @@ export class Transactor {
 
   constructor(options: TransactorOptions) {
     this.#options = options
-    this.#link = new KafkajsLink(options.client, options.clock)
+    this.#link = new ProducerLink(options.client, options.clock)
   }
 
   /**
@@ -116,7 +116,7 @@ export class Transactor {
     const link = this.#link
     this.#identity = identity
     const transaction = { transactionalId, identity, link }
-    this.#producer = new KafkajsProducer({ ...this.#options, transaction })
+    this.#producer = new IdempotentProducer({ ...this.#options, transaction })
   }
 
   async #fill(work: TransactionWork, deadline: Deadline): Promise<void> {
@@ -134,7 +134,7 @@ export class Transactor {
   }
 
   async #write(parts: readonly Part[], deadline: Deadline): Promise<void> {
-    const producer = this.#producer as KafkajsProducer
+    const producer = this.#producer as IdempotentProducer
     for (const result of await producer.produce(parts, deadline)) {
       if (result.status !== 'stored') throw result.error
     }

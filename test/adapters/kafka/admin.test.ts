@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, describe, expect, it } from 'vitest'
 
-import { KafkajsAdmin } from '../../../adapters/kafka/kafkajs-admin.ts'
+import { ClusterAdmin } from '../../../adapters/kafka/cluster-admin.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
 import { eventually } from '../../conformance/wait.ts'
@@ -19,8 +19,8 @@ afterAll(async () => {
 function adminOf(
   client: Awaited<ReturnType<typeof clientUnderTest>>,
   timeoutMs = 8_000,
-): KafkajsAdmin {
-  return new KafkajsAdmin({
+): ClusterAdmin {
+  return new ClusterAdmin({
     client,
     clock: systemClock,
     random: systemRandom,

@@ -1,6 +1,6 @@
 import { kafkajsDriver } from '../../../adapters/kafka/kafkajs-driver.ts'
 import { kafkajsClient } from '../../../adapters/kafka/kafkajs-client.ts'
-import type { Clusters } from '../../../adapters/kafka/kafkajs-cluster.ts'
+import type { Clusters } from '../../../adapters/kafka/cluster.ts'
 import {
   resolveOptions,
   type DriverName,

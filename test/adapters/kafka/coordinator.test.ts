@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 
 import { afterEach, describe, expect, it } from 'vitest'
 
-import { KafkajsGroupLink } from '../../../adapters/kafka/kafkajs-group-link.ts'
+import { ClusterGroupLink } from '../../../adapters/kafka/cluster-group-link.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
 import { askCoordinator } from '../../brokers/kafka-ask.ts'
 import { createTopic } from '../../brokers/kafka-topics.ts'
@@ -17,13 +17,13 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp()
 })
 
-describe('KafkajsGroupLink', () => {
+describe('ClusterGroupLink', () => {
   it('finds the node that keeps the group instead of one that stays dead', async () => {
     const cluster = await sharedKafkaCluster()
     const topic = `coordinator-${randomBytes(6).toString('hex')}`
     await createTopic(cluster.brokers, topic)
     await cluster.untilInSync(topic)
-    const link = new KafkajsGroupLink({
+    const link = new ClusterGroupLink({
       client: await clientUnderTest({ brokers: [...cluster.brokers] }),
       clock: systemClock,
       groupId: topic,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { KafkajsGroupLink } from '../../../adapters/kafka/kafkajs-group-link.ts'
+import { ClusterGroupLink } from '../../../adapters/kafka/cluster-group-link.ts'
 import type { KafkajsClient } from '../../../adapters/kafka/options.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
@@ -10,7 +10,7 @@ const member = { id: 'm1', generation: 1 }
 class Stage {
   readonly clock: VirtualClock = new VirtualClock()
   readonly beats: number[] = []
-  readonly link: KafkajsGroupLink
+  readonly link: ClusterGroupLink
   coordinator = 1
   lookups = 0
   onBeat: (node: number) => Promise<void> = () => Promise.resolve()
@@ -27,7 +27,7 @@ class Stage {
       findBroker: async ({ nodeId }: { nodeId: number }) => nodes[nodeId - 1],
     }
     const client = { [Symbol('private:Kafka:createCluster')]: () => cluster }
-    this.link = new KafkajsGroupLink({
+    this.link = new ClusterGroupLink({
       client: client as unknown as KafkajsClient,
       clock: this.clock,
       groupId: 'g',

@@ -1,13 +1,13 @@
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, describe, expect, it } from 'vitest'
 
-import { KafkajsAdmin } from '../../../adapters/kafka/kafkajs-admin.ts'
+import { ClusterAdmin } from '../../../adapters/kafka/cluster-admin.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { sharedKafkaCluster } from '../../brokers/shared-kafka.ts'
 
 const cluster = await sharedKafkaCluster()
 const kafka = new Kafka({ brokers: [...cluster.brokers], logLevel: logLevel.NOTHING })
-const admin = new KafkajsAdmin({
+const admin = new ClusterAdmin({
   client: kafka,
   clock: systemClock,
   random: systemRandom,

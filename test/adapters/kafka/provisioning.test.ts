@@ -2,7 +2,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, describe, expect, it } from 'vitest'
 
 import { audit } from '../../../adapters/kafka/audit.ts'
-import { KafkajsAdmin } from '../../../adapters/kafka/kafkajs-admin.ts'
+import { ClusterAdmin } from '../../../adapters/kafka/cluster-admin.ts'
 import { resolveOptions, type KafkaOptions } from '../../../adapters/kafka/options.ts'
 import { TopicTable } from '../../../adapters/kafka/topics.ts'
 import { Provisioner } from '../../../adapters/kafka/topology.ts'
@@ -17,7 +17,7 @@ const brokers = cluster.brokers
 const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
 const plain = kafka.admin()
 await plain.connect()
-const admins: KafkajsAdmin[] = []
+const admins: ClusterAdmin[] = []
 const prefix = `provisioning-${process.pid}.`
 afterAll(async () => {
   const topics = (await plain.listTopics()).filter((topic) => topic.startsWith(prefix))
@@ -32,7 +32,7 @@ let named = 0
 function stage(given: Partial<KafkaOptions> = {}, name = `t${++named}`) {
   const options = resolveOptions({ brokers, prefix, ...given })
   const clock = systemClock
-  const admin = new KafkajsAdmin({
+  const admin = new ClusterAdmin({
     client: kafka,
     clock,
     random: systemRandom,

@@ -10,7 +10,7 @@ import type {
   LogRange,
   TopicPartition,
 } from '../../../adapters/kafka/driver.ts'
-import { joinByKafkajs } from '../../../adapters/kafka/kafkajs-consumer.ts'
+import { joinGroup } from '../../../adapters/kafka/group-consumer.ts'
 import { nameOf } from '../../../adapters/kafka/part-name.ts'
 import { resolveOptions } from '../../../adapters/kafka/options.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
@@ -68,7 +68,7 @@ export class TestMember implements ConsumerCallbacks {
     const emit = Object.assign((event: HoldfastEvent) => void member.events.push(event), {
       wants: () => true,
     })
-    member.consumer = await joinByKafkajs(
+    member.consumer = await joinGroup(
       {
         client: await clientUnderTest(times),
         clock: systemClock,

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 
 import type { Part } from '../../../adapters/kafka/driver.ts'
-import { KafkajsGroupLink } from '../../../adapters/kafka/kafkajs-group-link.ts'
+import { ClusterGroupLink } from '../../../adapters/kafka/cluster-group-link.ts'
 import { Transactor, type TransactionWork } from '../../../adapters/kafka/transactor.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { NO_HEADERS } from '../../../src/contract/message.ts'
@@ -78,8 +78,8 @@ class Place {
     return transactor.run(work, soon(), (why) => this.why.push(why))
   }
 
-  async link(): Promise<KafkajsGroupLink> {
-    const link = new KafkajsGroupLink({
+  async link(): Promise<ClusterGroupLink> {
+    const link = new ClusterGroupLink({
       ...specOf([this.source]),
       groupId: this.groupId,
       client: await clientUnderTest({ brokers: direct }),

@@ -2,7 +2,7 @@ import { connect, createServer, type Socket } from 'node:net'
 
 import { afterAll, describe, expect, it } from 'vitest'
 
-import { cutNode, type ConnectedNode } from '../../../adapters/kafka/kafkajs-node.ts'
+import { cutNode, type ConnectedNode } from '../../../adapters/kafka/cluster-node.ts'
 
 const accepted: Socket[] = []
 const server = createServer((socket) => {

@@ -1,6 +1,6 @@
 import { HoldfastError } from '../../src/contract/errors.ts'
 import { isPassing, KAFKA } from './admin-errors.ts'
-import type { Cluster, Metadata, Node } from './kafkajs-cluster.ts'
+import type { Cluster, Metadata, Node } from './cluster.ts'
 
 /** What a node knows of a topic. */
 export type KnownTopic = Metadata['topicMetadata'][number]

@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../src/contract/errors.ts'
-import type { Node } from './kafkajs-cluster.ts'
+import type { Node } from './cluster.ts'
 
 /** A connection of a client, as far as it is cut. */
 interface Connection {

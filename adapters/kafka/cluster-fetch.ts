@@ -8,10 +8,10 @@ import {
   type FetchLimits,
   type FetchPart,
 } from './fetch-protocol.ts'
-import { encoded, type ConnectedNode } from './kafkajs-node.ts'
+import { encoded, type ConnectedNode } from './cluster-node.ts'
 
 /**
- * Fetches on a connection of kafkajs, past its own reading of records, which mixes the order of headers.
+ * Fetches on a client's connection, past kafkajs's own reading of records, which mixes the order of headers.
  * Waits as long as the client's request timeout.
  */
 export async function fetchFrom(

@@ -3,14 +3,8 @@ import type { Clock } from '../../src/contract/clock.ts'
 import { ClosedError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { brokerErrorOf } from './admin-errors.ts'
-import {
-  clusterOf,
-  type Cluster,
-  type Clusters,
-  type Metadata,
-  type Node,
-} from './kafkajs-cluster.ts'
-import { cutNode, encoded, type ConnectedNode } from './kafkajs-node.ts'
+import { clusterOf, type Cluster, type Clusters, type Metadata, type Node } from './cluster.ts'
+import { cutNode, encoded, type ConnectedNode } from './cluster-node.ts'
 import type { KafkajsClient } from './options.ts'
 import {
   LAST_PRODUCE_VERSION,
@@ -49,10 +43,10 @@ const TRANSACTION_TIMEOUT_MS = 60_000
 const GOODBYE_MS = 1_000
 
 /**
- * Connections of one producer to the nodes of a cluster, through kafkajs: log-in, versions and metadata
- * are its own; what is written on them, and when they are cut, is decided here.
+ * Connections of one producer to the nodes of a cluster, through a client: log-in, versions and metadata
+ * are the client's; what is written on them, and when they are cut, is decided here.
  */
-export class KafkajsLink {
+export class ProducerLink {
   readonly #cluster: ProducingCluster
   readonly #clock: Clock
   /** Ends waiting for connections. */

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest'
 
 import type { Part, PartResult } from '../../../adapters/kafka/driver.ts'
 import { kafkajsClient } from '../../../adapters/kafka/kafkajs-client.ts'
-import { KafkajsProducer } from '../../../adapters/kafka/kafkajs-producer.ts'
+import { IdempotentProducer } from '../../../adapters/kafka/idempotent-producer.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { FakeCluster, type Fault } from './fake-cluster.ts'
 
@@ -53,13 +53,13 @@ beforeAll(async () => {
 })
 afterAll(() => cluster.stop())
 
-async function newProducer(): Promise<KafkajsProducer> {
+async function newProducer(): Promise<IdempotentProducer> {
   const times = { connectTimeoutMs: 1_000, requestTimeoutMs: 1_000 }
   const { brokers: addresses } = cluster
   const settings = { addresses, client: null, clientId: 'test', tls: null, sasl: null, ...times }
   const client = await kafkajsClient(settings, systemRandom)
   const clock = systemClock
-  return new KafkajsProducer({ client, clock, random: systemRandom, codec: null, ...times })
+  return new IdempotentProducer({ client, clock, random: systemRandom, codec: null, ...times })
 }
 
 /** Makes each request with the producer of the last one, or another where that is of no use any more. */

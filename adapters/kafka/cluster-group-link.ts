@@ -6,22 +6,16 @@ import { brokerErrorOf } from './admin-errors.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
 import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
 import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
-import {
-  clusterOf,
-  type Cluster,
-  type Clusters,
-  type Metadata,
-  type Node,
-} from './kafkajs-cluster.ts'
-import { fetchFrom } from './kafkajs-fetch.ts'
-import { coordinatorOf } from './kafkajs-lookup.ts'
-import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
+import { clusterOf, type Cluster, type Clusters, type Metadata, type Node } from './cluster.ts'
+import { fetchFrom } from './cluster-fetch.ts'
+import { coordinatorOf } from './cluster-lookup.ts'
+import { cutNode, type ConnectedNode } from './cluster-node.ts'
 import type { KafkajsClient } from './options.ts'
 import { exchangeOf } from './request.ts'
 import { stableOffsets } from './transaction-requests.ts'
 
 /** What a link needs. */
-export interface KafkajsGroupLinkOptions {
+export interface ClusterGroupLinkOptions {
   readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly groupId: string
@@ -59,15 +53,15 @@ const READ_COMMITTED = 1
 const EARLIEST = '-2'
 const LATEST = '-1'
 
-/** The requests of one consumer on connections of kafkajs, which are its own: log-in, versions and addresses are kafkajs's. */
-export class KafkajsGroupLink implements GroupLink {
-  readonly #options: KafkajsGroupLinkOptions
+/** The requests of one consumer on connections of its own: log-in, versions and addresses are the client's. */
+export class ClusterGroupLink implements GroupLink {
+  readonly #options: ClusterGroupLinkOptions
   readonly #cluster: MemberCluster
   readonly #topics: Set<string>
   readonly #leaders = new Map<string, Leaders>()
   #coordinator: MemberNode | null = null
 
-  constructor(options: KafkajsGroupLinkOptions) {
+  constructor(options: ClusterGroupLinkOptions) {
     this.#options = options
     this.#cluster = clusterOf(options.client) as MemberCluster
     this.#topics = new Set(options.topics)

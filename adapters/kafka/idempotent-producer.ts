@@ -5,8 +5,8 @@ import { ByteWriter } from './byte-writer.ts'
 import { brokerErrorOf } from './admin-errors.ts'
 import type { DriverProducer, Part, PartResult, Told, TopicPartition } from './driver.ts'
 import { noSuchTopic, notKnown, notWritten, refusedBy, notARecord, verdictOf } from './errors.ts'
-import { KafkajsLink, type NoLeader, type ProducerIdentity } from './kafkajs-link.ts'
-import type { Clusters } from './kafkajs-cluster.ts'
+import { ProducerLink, type NoLeader, type ProducerIdentity } from './producer-link.ts'
+import type { Clusters } from './cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import {
   beginPartition,
@@ -20,7 +20,7 @@ import { writeBatch, writeCompressedBatch, type BatchCodec } from './batch-write
 import { Sequences } from './sequences.ts'
 
 /** What a producer needs. */
-export interface KafkajsProducerOptions {
+export interface IdempotentProducerOptions {
   readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
@@ -37,7 +37,7 @@ export interface ProducerTransaction {
   readonly transactionalId: string
   readonly identity: ProducerIdentity
   /** Connected already, and not closed here. */
-  readonly link: KafkajsLink
+  readonly link: ProducerLink
 }
 
 /** A node that is silent for that long is asked again, or its successor: the broker knows a batch it has. */
@@ -50,14 +50,14 @@ const GONE_AFTER_MS = 1_000
 const backoff = exponential({ initialMs: 20, maxMs: 1_000 })
 
 /**
- * An idempotent producer on connections of kafkajs. kafkajs's own producer resolves for records it never
+ * An idempotent producer on the connections of a client. kafkajs's own producer resolves for records it never
  * wrote and uses sequence numbers of one batch for another; here one batch has its numbers for ever: it
  * is written again under them until the broker says that it has it, or the deadline passes. A part counts
  * as stored only by an answer that names it.
  */
-export class KafkajsProducer implements DriverProducer {
-  readonly #options: KafkajsProducerOptions
-  readonly #link: KafkajsLink
+export class IdempotentProducer implements DriverProducer {
+  readonly #options: IdempotentProducerOptions
+  readonly #link: ProducerLink
   readonly #sequences = new Sequences()
   readonly #writers: ByteWriter[] = []
   #identity: ProducerIdentity | null = null
@@ -66,10 +66,10 @@ export class KafkajsProducer implements DriverProducer {
   /** The broker asked to be left alone until then. */
   #mutedUntil = 0
 
-  constructor(options: KafkajsProducerOptions) {
+  constructor(options: IdempotentProducerOptions) {
     this.#options = options
     const { client, clock, transaction } = options
-    this.#link = transaction?.link ?? new KafkajsLink(client, clock)
+    this.#link = transaction?.link ?? new ProducerLink(client, clock)
     this.#identity = transaction?.identity ?? null
   }
 

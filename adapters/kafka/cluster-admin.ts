@@ -14,8 +14,8 @@ import type {
   PartitionOffset,
   TopicPartition,
 } from './driver.ts'
-import { clusterOf, type Cluster, type Clusters, type Node } from './kafkajs-cluster.ts'
-import { fetchFrom } from './kafkajs-fetch.ts'
+import { clusterOf, type Cluster, type Clusters, type Node } from './cluster.ts'
+import { fetchFrom } from './cluster-fetch.ts'
 import {
   codeError,
   configOf,
@@ -25,13 +25,13 @@ import {
   required,
   RESOURCE,
   type KnownTopic,
-} from './kafkajs-lookup.ts'
-import { cutNode, type ConnectedNode } from './kafkajs-node.ts'
+} from './cluster-lookup.ts'
+import { cutNode, type ConnectedNode } from './cluster-node.ts'
 import type { KafkajsClient } from './options.ts'
 import { readBatches, type Decompress } from './record-batch.ts'
 
 /** What the admin needs. */
-export interface KafkajsAdminOptions {
+export interface ClusterAdminOptions {
   readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
@@ -53,15 +53,15 @@ const READ_WAIT_MS = 200
 const backoff = exponential({ initialMs: 50, maxMs: 1_000 })
 
 /**
- * The cluster's own matters through kafkajs. Tries again what may pass, on other nodes too; a cluster
+ * The cluster's own matters through a client. Tries again what may pass, on other nodes too; a cluster
  * that does not answer in time is thrown away and connected anew by the next call.
  */
-export class KafkajsAdmin implements DriverAdmin {
-  readonly #options: KafkajsAdminOptions
+export class ClusterAdmin implements DriverAdmin {
+  readonly #options: ClusterAdminOptions
   #cluster: Cluster | null = null
   #isClosed = false
 
-  constructor(options: KafkajsAdminOptions) {
+  constructor(options: ClusterAdminOptions) {
     this.#options = options
   }
 

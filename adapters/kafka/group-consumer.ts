@@ -15,15 +15,15 @@ import type {
 import { Fetching } from './fetching.ts'
 import { groupError } from './group-errors.ts'
 import type { GroupLink, Member } from './group-link.ts'
-import { KafkajsGroupLink } from './kafkajs-group-link.ts'
+import { ClusterGroupLink } from './cluster-group-link.ts'
 import { Membership } from './membership.ts'
-import type { Clusters } from './kafkajs-cluster.ts'
+import type { Clusters } from './cluster.ts'
 import type { KafkajsClient } from './options.ts'
 import type { Decompress } from './record-batch.ts'
 import type { Transactors, TransactionWork } from './transactor.ts'
 
 /** What a consumer needs beside its group. */
-export interface KafkajsConsumerOptions {
+export interface JoinOptions {
   readonly client: KafkajsClient | Clusters
   readonly clock: Clock
   readonly random: Random
@@ -39,21 +39,21 @@ const LOOK_MS = 60_000
 /** How long leaving takes at most when nobody waits for it. */
 const GIVEN_UP_MS = 1_000
 
-/** Joins a group on connections of kafkajs. Rejects, with nothing left open, when that does not work by the deadline or is given up. */
-export async function joinByKafkajs(
-  options: KafkajsConsumerOptions,
+/** Joins a group on connections of a client. Rejects, with nothing left open, when that does not work by the deadline or is given up. */
+export async function joinGroup(
+  options: JoinOptions,
   spec: GroupSpec,
   callbacks: ConsumerCallbacks,
   deadline: Deadline,
   signal?: AbortSignal,
 ): Promise<DriverConsumer> {
-  const link = new KafkajsGroupLink({ ...options, ...spec })
+  const link = new ClusterGroupLink({ ...options, ...spec })
   const consumer = new GroupConsumer(link, { ...options, lookMs: LOOK_MS }, spec, callbacks)
   return consumer.opened(deadline, signal)
 }
 
 /** What a member needs, whatever its connections are. */
-export interface GroupConsumerOptions extends Omit<KafkajsConsumerOptions, 'client'> {
+export interface GroupConsumerOptions extends Omit<JoinOptions, 'client'> {
   readonly lookMs: number
 }
 

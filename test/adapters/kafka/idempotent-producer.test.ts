@@ -3,14 +3,14 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { KafkaRecord, Part, PartResult } from '../../../adapters/kafka/driver.ts'
 import { kafkajsClient, type KafkajsSettings } from '../../../adapters/kafka/kafkajs-client.ts'
 import {
-  KafkajsProducer,
-  type KafkajsProducerOptions,
-} from '../../../adapters/kafka/kafkajs-producer.ts'
+  IdempotentProducer,
+  type IdempotentProducerOptions,
+} from '../../../adapters/kafka/idempotent-producer.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { FakeCluster } from './fake-cluster.ts'
 
 let cluster: FakeCluster
-const producers: KafkajsProducer[] = []
+const producers: IdempotentProducer[] = []
 
 beforeEach(async () => {
   cluster = await FakeCluster.start(2)
@@ -23,8 +23,8 @@ afterEach(async () => {
 })
 
 async function newProducer(
-  more: Partial<KafkajsSettings & KafkajsProducerOptions> = {},
-): Promise<KafkajsProducer> {
+  more: Partial<KafkajsSettings & IdempotentProducerOptions> = {},
+): Promise<IdempotentProducer> {
   const settings = {
     addresses: cluster.brokers,
     client: null,
@@ -36,7 +36,7 @@ async function newProducer(
     ...more,
   }
   const client = await kafkajsClient(settings, systemRandom)
-  const producer = new KafkajsProducer({
+  const producer = new IdempotentProducer({
     codec: null,
     clock: systemClock,
     random: systemRandom,
