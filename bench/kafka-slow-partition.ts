@@ -6,7 +6,7 @@ import { startHoldfast } from './kafka-consumers.ts'
 import { type Filled, forgetGroup } from './kafka-filled.ts'
 import { keyOfOrder } from './kafka-message.ts'
 import { PARTITIONS, TOPIC } from './kafka-place.ts'
-import { type Contender, interleaved, pairedRatio, perSecond } from './measure.ts'
+import { type Contender, interleaved, median, pairedRatio, perSecond } from './measure.ts'
 import { makeOrder, type Order } from './payload.ts'
 import type { SuiteContext } from './suite.ts'
 import { Tally } from './tally.ts'
@@ -56,15 +56,21 @@ async function figureOf(
   const told = (text: string): void => progress(`${name}, ${text}`)
   const [others, all] = await interleaved(contenders, { rounds, warmUps, progress: told })
   if (others === undefined || all === undefined) return []
+  const common = { suite: 'kafka', durability: filled.durability }
   return [
     {
-      suite: 'kafka',
+      ...common,
       name: `${name}: rate of the others`,
       value: pairedRatio(others, all, perSecond),
       unit: '× all six with none slow',
-      durability: filled.durability,
       target: { atLeast: AT_LEAST },
     },
+    ...[others, all].map((of) => ({
+      ...common,
+      name: `${name}: ${of.name}: rate`,
+      value: median(of.samples.map(perSecond)),
+      unit: 'msg/s',
+    })),
   ]
 }
 
