@@ -11,6 +11,8 @@ export interface BenchKafka {
   remove(): Promise<void>
 }
 
+/** What is too old or too much is looked for that often, so that long runs do not fill the disk. */
+const TIDY = ['log.retention.check.interval.ms=5000', 'log.initial.task.delay.ms=5000']
 const IMAGE = 'HOLDFAST_KAFKA_IMAGE'
 
 /** Rejects with what to do where there is no broker to be had. */
@@ -24,7 +26,7 @@ export async function benchKafka(): Promise<BenchKafka> {
   if (given !== null) {
     return { brokers: given, name: 'given brokers', remove: async () => undefined }
   }
-  const own = await startKafka({ isForSpeed: true })
+  const own = await startKafka({ isForSpeed: true, conf: TIDY })
   const image = await imageOf(IMAGE)
   return { brokers: [own.node.broker], name: `one broker, ${image}`, remove: () => own.remove() }
 }

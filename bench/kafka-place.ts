@@ -15,7 +15,7 @@ export const PARTITIONS = 6
 
 /** What everybody publishes to: one topic with one group, as holdfast makes it. */
 export const TOPIC = 'orders'
-const GROUP = 'billing'
+export const GROUP = 'billing'
 export const topics: { readonly [TOPIC]: TopicSettings } = {
   [TOPIC]: { groups: [GROUP], partitions: PARTITIONS, retryLevelsMs: [RETRY_MS] },
 }
@@ -26,6 +26,8 @@ export class Place {
   readonly prefix: string
   /** The topic's name in Kafka. */
   readonly topic: string
+  /** The id of the topic's group. */
+  readonly groupId: string
   /** A record as holdfast publishes it, for those who write the same by hand. */
   readonly sample: ReadRecord
 
@@ -33,12 +35,23 @@ export class Place {
     this.brokers = brokers
     this.prefix = prefix
     this.topic = `${prefix}${TOPIC}`
+    this.groupId = `${this.topic}.${GROUP}`
     this.sample = sample
   }
 
-  /** Makes it as the topic's ordering wants it. */
-  static async open(brokers: readonly string[], topic: Topic<Order>, first: Order): Promise<Place> {
+  /** Makes it as the topic's ordering wants it, with settings of Kafka's where some are given. */
+  static async open(
+    brokers: readonly string[],
+    topic: Topic<Order>,
+    first: Order,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<Place> {
     const prefix = `bench-${randomBytes(4).toString('hex')}.`
+    const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
+    if (configEntries.length > 0) {
+      const made = { topic: `${prefix}${TOPIC}`, numPartitions: PARTITIONS, configEntries }
+      await withAdmin(brokers, (admin) => admin.createTopics({ topics: [made] }))
+    }
     const broker = kafka({ brokers, prefix })
     const publisher = new ReliablePublisher({ broker, topics, logging: 'silent' })
     try {
@@ -110,7 +123,8 @@ async function lastOf(brokers: readonly string[], topic: string): Promise<ReadRe
   }
 }
 
-async function withAdmin<T>(
+/** For what is done to topics and groups from outside. */
+export async function withAdmin<T>(
   brokers: readonly string[],
   work: (admin: Admin) => Promise<T>,
 ): Promise<T> {

@@ -1,7 +1,10 @@
+import { holdfastReading } from './kafka-consumers.ts'
 import { contender, holdfastThrough, type Match } from './kafka-contenders.ts'
 import type { Comparison } from './kafka-figures.ts'
+import { type Filled, reading } from './kafka-filled.ts'
 import { plainRecord } from './kafka-message.ts'
 import type { Contender } from './measure.ts'
+import type { Order } from './payload.ts'
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const BATCH = 500
@@ -49,6 +52,44 @@ function batchesByHand(match: Match): Contender {
         for (let from = 0; from < payloads.length; from += BATCH) await send(from, from + BATCH)
       },
       close: () => producer.close(),
+    }
+  })
+}
+
+/** The same topic read through it, and by that package by hand. */
+export function readingThroughPlatformatic(filled: Filled): Comparison {
+  return {
+    name: 'consume by key, async handler, through @platformatic/kafka',
+    holdfast: holdfastReading(filled, 'async', 'platformatic'),
+    others: [{ contender: streamByHand(filled), rate: null }],
+  }
+}
+
+/** As its documentation has it: a stream whose messages are handled one after the other; it commits by itself. */
+function streamByHand(filled: Filled): Contender {
+  return reading('@platformatic/kafka, its stream', filled, async (tally) => {
+    const { Consumer, stringDeserializers } = await import('@platformatic/kafka')
+    const { brokers, groupId, topic } = filled.place
+    const consumer = new Consumer({
+      clientId: 'by-hand',
+      bootstrapBrokers: [...brokers],
+      groupId,
+      deserializers: stringDeserializers,
+      autocommit: true,
+    })
+    const handle = async (order: Order): Promise<void> => tally.handle(order)
+    const stream = await consumer.consume({
+      topics: [topic],
+      mode: 'committed',
+      fallbackMode: 'earliest',
+    })
+    const readAll = async (): Promise<void> => {
+      for await (const { value } of stream) await handle(JSON.parse(value) as Order)
+    }
+    readAll().catch((error: unknown) => tally.fail(error as Error))
+    return async () => {
+      await stream.close()
+      await consumer.close(true)
     }
   })
 }

@@ -7,7 +7,9 @@ import {
   type Match,
   oneAfterTheOther,
 } from './kafka-contenders.ts'
+import { consuming } from './kafka-consuming.ts'
 import { type Comparison, figuresOf } from './kafka-figures.ts'
+import { kafkaMemory } from './kafka-memory.ts'
 import { type KeyOf, keyOfOrder } from './kafka-message.ts'
 import { type BenchKafka, benchKafka, checkKafka } from './kafka-node.ts'
 import { PARTITIONS, Place, TOPIC } from './kafka-place.ts'
@@ -41,6 +43,8 @@ export const kafka: Suite = {
           'publish, 256 at once, 10 000 keys',
           context,
         )),
+        ...(await consuming(node, context)),
+        ...(await kafkaMemory(node, context)),
       ]
     } finally {
       await node.remove()

@@ -9,6 +9,8 @@ export interface Sample {
 /** Work that is ready to be timed; what made it ready is not counted, nor is closing it. */
 export interface Prepared {
   readonly run: () => Promise<void>
+  /** How many it moved in the end, where that is not known before. */
+  readonly moved?: () => number
   readonly close: () => Promise<void>
 }
 
@@ -75,7 +77,7 @@ async function timed({ messages, prepare }: Contender): Promise<Sample> {
     await prepared.run()
     const wallMs = performance.now() - start
     const { user, system } = process.cpuUsage(cpu)
-    return { messages, cpuMicros: user + system, wallMs }
+    return { messages: prepared.moved?.() ?? messages, cpuMicros: user + system, wallMs }
   } finally {
     await prepared.close()
   }

@@ -8,6 +8,7 @@ export type SteadyCase = { readonly kind: 'steady'; readonly messages: number } 
   | { readonly through: 'sqlite'; readonly directory: string }
   /** The topic is declared there. */
   | { readonly through: 'rabbitmq'; readonly url: string; readonly prefix: string }
+  | { readonly through: 'kafka'; readonly brokers: readonly string[]; readonly prefix: string }
 )
 
 /** What a child process is asked to measure. */

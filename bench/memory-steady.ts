@@ -5,11 +5,15 @@ import {
   ReliableConsumer,
   ReliablePublisher,
   topic,
+  type Topic,
   type TopicSettings,
 } from 'holdfast'
+import { kafka } from 'holdfast/kafka'
 import { memory } from 'holdfast/memory'
 import { rabbitmq } from 'holdfast/rabbitmq'
 
+import { keyOfOrder } from './kafka-message.ts'
+import { TOPIC as KAFKA_TOPIC, topics as onKafka } from './kafka-place.ts'
 import type { Progress, SteadyCase, SteadyResult } from './memory-case.ts'
 import { makeOrders, type Order } from './payload.ts'
 import { TOPIC, topics as onRabbitmq } from './rabbitmq-place.ts'
@@ -73,11 +77,19 @@ function pathOf(one: SteadyCase): Promise<Path> {
       return sqlitePath(one.directory)
     case 'rabbitmq':
       return brokerPath(rabbitmq({ url: one.url, prefix: one.prefix }), onRabbitmq[TOPIC])
+    case 'kafka': {
+      const { brokers, prefix } = one
+      const keyed = topic<Order>(KAFKA_TOPIC, { key: keyOfOrder })
+      return brokerPath(kafka({ brokers, prefix }), onKafka[KAFKA_TOPIC], keyed)
+    }
   }
 }
 
-async function brokerPath(broker: Broker, settings: TopicSettings): Promise<Path> {
-  const orders = topic<Order>('orders')
+async function brokerPath(
+  broker: Broker,
+  settings: TopicSettings,
+  orders: Topic<Order> = topic<Order>('orders'),
+): Promise<Path> {
   const topics = { orders: settings }
   const portions = new Portions()
   const publisher = new ReliablePublisher({ broker, topics, logging: 'silent' })

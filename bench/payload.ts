@@ -29,7 +29,7 @@ function unpadded(number: number): Order {
 }
 
 /** The `number`th order; orders of `CUSTOMERS` customers take turns. */
-function makeOrder(number: number): Order {
+export function makeOrder(number: number): Order {
   const order = unpadded(number)
   return { ...order, note: 'x'.repeat(BYTES - JSON.stringify(order).length) }
 }

@@ -1,14 +1,12 @@
 import { topic } from 'holdfast'
 
 import type { Figure } from './figure.ts'
+import { slopeFigures } from './memory-figures.ts'
 import { inOwnProcess } from './memory-process.ts'
 import { makeOrders, type Order } from './payload.ts'
 import { type BenchNode, benchNode, checkNode } from './rabbitmq-node.ts'
 import { Place, TOPIC } from './rabbitmq-place.ts'
 import type { Suite, SuiteContext } from './suite.ts'
-
-/** Resident memory may grow by that much per million messages. */
-const SLOPE_TARGET_MIB = 1
 
 /** Only what memory it takes, for the soak. */
 export const rabbitmqSoak: Suite = {
@@ -35,21 +33,7 @@ export async function rabbitmqMemory(
     const { prefix } = place
     const one = { kind: 'steady', through: 'rabbitmq', messages, url, prefix } as const
     const result = await inOwnProcess(one, progress)
-    if (result.kind !== 'steady') return []
-    const count = result.messages.toLocaleString('en-US').replaceAll(',', ' ')
-    const name = `${count} published and consumed`
-    const common = { suite: 'rabbitmq', durability: `quorum queue, RabbitMQ ${version}` }
-    return [
-      {
-        ...common,
-        name: `${name}: RSS slope`,
-        value: result.slopeMiB * 10,
-        unit: 'MiB/million',
-        target: { atMost: SLOPE_TARGET_MIB },
-      },
-      { ...common, name: `${name}: RSS at the end`, value: result.endMiB, unit: 'MiB' },
-      { ...common, name: `${name}: rate`, value: result.perSecond, unit: 'msg/s' },
-    ]
+    return slopeFigures('rabbitmq', `quorum queue, RabbitMQ ${version}`, result)
   } finally {
     await place.remove()
   }
