@@ -2,6 +2,7 @@ import type { Delivery, Source } from '../contract/broker.ts'
 import type { ConsumedTopic } from './consumed-topic.ts'
 import type { Tried } from './decide.ts'
 import type { Execution } from './execution.ts'
+import { Fifo } from './fifo.ts'
 import type { Lane } from './lanes.ts'
 import type { ReceivedMessage } from './message.ts'
 import type { Outcome } from './outcome.ts'
@@ -10,6 +11,10 @@ import type { Outcome } from './outcome.ts'
 export class Assignment {
   readonly source: Source
   readonly held: Set<Held> = new Set()
+  /** What may start, in order. */
+  readonly ready: Fifo<Held> = new Fifo()
+  /** Slices of it that have not ended. */
+  places = 0
   /** Deliveries that wait for a failed one, itself included. */
   blocked = 0
   /** Being taken away: nothing of it starts any more, what would wait is released. */

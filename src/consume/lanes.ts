@@ -1,7 +1,7 @@
 import type { Clock } from '../contract/clock.ts'
 import { DelayQueue } from '../policy/delay-queue.ts'
-import { Fifo } from './fifo.ts'
 import type { Held } from './held.ts'
+import { Turns } from './turns.ts'
 
 /** The FIFO of one key: at most one slice of it runs, its followers wait behind it. */
 export interface Lane {
@@ -26,14 +26,18 @@ export interface BlockedListener {
  * and key, one after the other; the others are a lane each, at no cost.
  */
 export class Lanes {
-  readonly #ready = new Fifo<Held>()
+  readonly #turns: Turns
   readonly #topics = new Map<string, Map<string, Lane>>()
   readonly #waits: DelayQueue<Held>
   readonly #listener: BlockedListener
   readonly #onReady: () => void
 
-  /** `onReady` is called whenever a delivery becomes startable; it must not take slices itself. */
-  constructor(clock: Clock, listener: BlockedListener, onReady: () => void) {
+  /**
+   * `places`: slices at once. `onReady` is called whenever a delivery becomes startable; it must not take
+   * slices itself.
+   */
+  constructor(clock: Clock, places: number, listener: BlockedListener, onReady: () => void) {
+    this.#turns = new Turns(clock, places, onReady)
     this.#waits = new DelayQueue(clock, (held) => this.#isDue(held))
     this.#listener = listener
     this.#onReady = onReady
@@ -41,11 +45,12 @@ export class Lanes {
 
   /** Lane heads and unordered deliveries that may start; some may have been dropped since. */
   get ready(): number {
-    return this.#ready.length
+    return this.#turns.length
   }
 
   /** Adds a delivery behind those of its key. */
   add(held: Held, orderKey: string | null): void {
+    this.#turns.arrived(held)
     if (orderKey === null) return this.#makeReady(held)
     const lane = this.#laneOf(held.topic.name, orderKey)
     held.lane = lane
@@ -59,30 +64,23 @@ export class Lanes {
 
   /**
    * The next slice, at most `want` deliveries: heads of different lanes first, then their followers
-   * in order. One that has to be alone is.
+   * in order. One that has to be alone is. It has a place until it is `freed`.
    */
   take(want: number, heads: number = want): Held[] {
-    const slice: Held[] = []
-    const most = Math.min(want, heads)
-    while (slice.length < most) {
-      const held = this.#ready.peek()
-      if (held === undefined || (held.alone && slice.length > 0)) break
-      this.#ready.shift()
-      if (held.place !== 'ready') continue
-      this.#start(held, slice)
-      if (held.alone) return slice
-    }
-    for (let at = 0; at < slice.length && slice.length < want; at++) {
-      const follower = (slice[at] as Held).next
-      if (follower?.place === 'queued' && !follower.alone) this.#start(follower, slice)
-    }
+    const slice = this.#slice(want, heads)
+    this.#turns.started(slice)
     return slice
+  }
+
+  /** Every handler of the slice has ended. */
+  freed(slice: readonly Held[]): void {
+    this.#turns.ended(slice)
   }
 
   /** How many deliveries a slice could have now, counted up to `limit`. */
   startable(limit: number): number {
     let count = 0
-    for (const head of this.#ready) {
+    for (const head of this.#turns) {
       if (head.place !== 'ready') continue
       for (let held: Held | null = head; held !== null; held = held.next) {
         if (++count === limit) return count
@@ -128,9 +126,28 @@ export class Lanes {
     this.#reopen(held)
   }
 
-  /** Stops the timer; nothing that waits becomes ready any more. */
+  /** Stops the timers; nothing that waits becomes ready any more. */
   close(): void {
     this.#waits.clear()
+    this.#turns.close()
+  }
+
+  #slice(want: number, heads: number): Held[] {
+    const slice: Held[] = []
+    const most = Math.min(want, heads)
+    while (slice.length < most) {
+      const held = this.#turns.peek()
+      if (held === undefined || (held.alone && slice.length > 0)) break
+      this.#turns.shift()
+      if (held.place !== 'ready') continue
+      this.#start(held, slice)
+      if (held.alone) return slice
+    }
+    for (let at = 0; at < slice.length && slice.length < want; at++) {
+      const follower = (slice[at] as Held).next
+      if (follower?.place === 'queued' && !follower.alone) this.#start(follower, slice)
+    }
+    return slice
   }
 
   #isDue(held: Held): void {
@@ -160,7 +177,7 @@ export class Lanes {
 
   #makeReady(held: Held): void {
     held.place = 'ready'
-    this.#ready.push(held)
+    this.#turns.push(held)
     this.#onReady()
   }
 

@@ -91,7 +91,7 @@ export class Parts {
     this.#ids = new UuidSource(clock, random)
     this.#watch = new DeadlineWatch(clock)
     this.#limits = this.#newLimits()
-    this.lanes = new Lanes(clock, this.#limits, () => this.pump.schedule())
+    this.lanes = new Lanes(clock, settings.concurrency, this.#limits, () => this.pump.schedule())
     this.holdings = new Holdings(this.lanes)
     this.dispatcher = this.#newDispatcher()
     const within = storeTime(clock)

@@ -158,11 +158,11 @@ export class Pump {
     const [first] = slice
     if (slice.length === 1 && first !== undefined && hasEnded(first)) {
       holdings.ended(first)
-      return this.#free()
+      return this.#free(slice)
     }
     let open = 1
     const end = (): void => {
-      if (--open === 0) this.#free()
+      if (--open === 0) this.#free(slice)
     }
     for (const held of slice) {
       if (hasEnded(held)) {
@@ -180,7 +180,8 @@ export class Pump {
     end()
   }
 
-  #free(): void {
+  #free(slice: readonly Held[]): void {
+    this.#options.lanes.freed(slice)
     this.#running--
     if (this.#running === 0) this.#options.onIdle()
   }

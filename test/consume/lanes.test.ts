@@ -6,6 +6,8 @@ import { Assignment, Held } from '../../src/consume/held.ts'
 import { Lanes } from '../../src/consume/lanes.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
+const PLACES = 16
+
 class Rig {
   readonly clock: VirtualClock = new VirtualClock()
   readonly blocked: Set<string> = new Set()
@@ -13,6 +15,7 @@ class Rig {
   readonly names: Map<Held, string> = new Map()
   readonly lanes: Lanes = new Lanes(
     this.clock,
+    PLACES,
     {
       blocked: (held) => void this.blocked.add(this.names.get(held)!),
       unblocked: (held) => void this.blocked.delete(this.names.get(held)!),
