@@ -43,7 +43,10 @@ export interface CommonOptions<T extends Consumed, Tx> {
   readonly outbox?: OutboxStore<NoInfer<Tx>>
   /** Counts starts of messages that may have killed their process. Default: the inbox's. */
   readonly attempts?: AttemptStore
-  /** Handlers, or transactions, at once. Default 16. */
+  /**
+   * Handlers, or transactions, at once. Default 16. While several sources (partitions, queues) deliver, one
+   * of them has at most three quarters of these, so that slow handlers of one do not hold up the others.
+   */
   readonly concurrency?: number
   /** Bound on what is held. Default 512 messages, 64 MiB. */
   readonly prefetch?: { readonly messages?: number; readonly bytes?: number }
