@@ -62,8 +62,8 @@ const rabbitmqShort = ['adapters/rabbitmq/conformance.test.ts', 'adapters/rabbit
 
 const kafkaParts = [
   'adapters/kafka/{assigner,audit,capabilities,codecs,fetching-protocol,group-link}.test.ts',
-  'adapters/kafka/{health,incoming,inspector,kafkajs-client,kafkajs-node}.test.ts',
-  'adapters/kafka/{kafkajs-producer,kafkajs-producer.property,offset-metadata}.test.ts',
+  'adapters/kafka/{cluster-node,health,incoming,inspector,kafkajs-client}.test.ts',
+  'adapters/kafka/{idempotent-producer,idempotent-producer.property,offset-metadata}.test.ts',
   'adapters/kafka/{offsets,options,partition-source,partitioner,receiving,sending}.test.ts',
   'adapters/kafka/{platformatic-package,sending.property,sequences,topics}.test.ts',
   'adapters/kafka/{fetching,group-joining,membership,topology,transacting}.test.ts',

@@ -278,7 +278,10 @@ export class Fetching {
   async #lookUp(): Promise<void> {
     const { link, clock, spec, requestTimeoutMs } = this.#options
     const within = Math.min(requestTimeoutMs, LONGEST_ANSWER_MS)
-    await link.refresh(spec.topics, clock.now() + within).catch(() => undefined)
+    // Topics that were subscribed to later are among what is read.
+    const read = [...this.#readings.values()].map(({ topic }) => topic)
+    const topics = [...new Set([...spec.topics, ...read])]
+    await link.refresh(topics, clock.now() + within).catch(() => undefined)
     const missing = [...this.#readings.values()].filter((one) => this.#leaderOf(one) < 0)
     for (const { topic } of missing) {
       if (link.leadersOf(topic) === null)

@@ -163,11 +163,13 @@ export class IdempotentProducer implements DriverProducer {
     return { groups, leaderless }
   }
 
-  /** What was never written goes back; what may be stored waits for a leader, unless its topic is gone. */
+  /** What was never written goes back; what may have been stored waits for a leader, unless its topic is gone. */
   #noLeader(run: ProduceRun, one: PartRun, why: NoLeader, missingSince: number): void {
     const { topic, partition } = one.part
     const isGone = why === 'no-topic' && this.#options.clock.now() - missingSince >= GONE_AFTER_MS
-    if (isGone) run.end(one, { status: 'refused', error: noSuchTopic(topic) })
+    if (isGone && one.doubt === null) run.end(one, { status: 'refused', error: noSuchTopic(topic) })
+    else if (isGone)
+      run.end(one, notKnown('unanswered', one.part, 'its topic is not there any more'))
     else if (one.doubt === null) {
       run.end(one, notWritten(one.part, new Error(`${topic}/${partition}: ${why}`)))
     }

@@ -164,7 +164,8 @@ export class Membership {
       if (this.#isClosed) return 'closed'
       if (this.#wantsJoin) return 'join-again'
       this.#tellOfDelay(clock.now() - beatAt)
-      await this.#look()
+      // The group hears of us while a node that is silent is asked for the topics.
+      void this.#look()
       const sentAt = clock.now()
       try {
         await this.#beat()
@@ -281,8 +282,10 @@ export class Membership {
   }
 
   async #partitionsOf(topics: readonly string[]): Promise<Map<string, readonly number[]>> {
-    const { link, clock, requestTimeoutMs } = this.#options
-    await link.refresh(topics, clock.now() + requestTimeoutMs)
+    const { link, clock, requestTimeoutMs, spec } = this.#options
+    // The group waits for the leader's word, and takes it for dead after a session.
+    const withinMs = Math.min(requestTimeoutMs, spec.sessionTimeoutMs / 3)
+    await link.refresh(topics, clock.now() + withinMs)
     const partitions = new Map<string, readonly number[]>()
     for (const topic of topics) {
       const leaders = link.leadersOf(topic)
@@ -295,7 +298,7 @@ export class Membership {
     return partitions
   }
 
-  /** Every so often the leader looks whether there are more partitions to divide. */
+  /** Every so often the leader looks whether there are more partitions to divide. Never rejects. */
   async #look(): Promise<void> {
     const { clock, lookMs } = this.#options
     if (clock.now() < this.#lookAt) return
@@ -335,7 +338,8 @@ export class Membership {
       this.#owned.delete(name)
     }
     if (this.#isClosed || this.#generation < 0) return
-    // What was given back to us meanwhile begins anew.
+    listener.readable([...this.#owned.values()])
+    // What was given back to us meanwhile begins anew, and is not paused any more.
     for (const name of going.keys()) {
       const part = this.#assigned.get(name)
       if (part !== undefined) this.#owned.set(name, part)

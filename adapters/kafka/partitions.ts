@@ -273,6 +273,7 @@ export class Partitions {
     }
     // What is finished there says nothing about what is there now.
     this.#replace(source).begin(begin, null)
+    if (source.isFull) this.#consumer?.resume([part])
     this.#consumer?.seek(part, begin)
   }
 

@@ -108,7 +108,8 @@ export class Transactor {
       await this.#link.connect(topics, Math.min(deadline, clock.now() + connectTimeoutMs))
       this.#isConnected = true
     }
-    if (this.#identity !== null) return
+    // The numbers of its batches may be used up.
+    if (this.#identity !== null && this.#producer?.usable !== false) return
     const asked = { transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS }
     const given = await this.#ask(transactionalId, 1, initProducerId, asked, deadline)
     const { producerEpoch } = given

@@ -43,6 +43,7 @@ class FakeNodes implements Partial<GroupLink> {
   range: LogRange = { begin: 0n, end: 0n }
   throttleMs = 0
   refreshes = 0
+  refreshed: readonly string[] = []
   onRefresh: () => void = () => undefined
 
   constructor(clock: VirtualClock) {
@@ -61,8 +62,9 @@ class FakeNodes implements Partial<GroupLink> {
     return this.leaders.get(topic) ?? null
   }
 
-  async refresh(): Promise<void> {
+  async refresh(topics: readonly string[]): Promise<void> {
     this.refreshes++
+    this.refreshed = topics
     this.onRefresh()
   }
 
@@ -220,6 +222,20 @@ describe('fetching', () => {
     expect(stage.of(0)).toHaveLength(5)
     expect(stage.nodes.asked.at(-1)?.node).toBe(2)
     expect(stage.failures).toEqual([])
+    stage.fetching.close()
+  })
+
+  it('looks up the leaders of topics that were subscribed to later', async () => {
+    const stage = new Stage()
+    const retry = { topic: 'orders.g.retry.1000', partition: 0 }
+    stage.nodes.logs.set('orders.g.retry.1000/0', ['a'])
+    stage.nodes.onRefresh = () => {
+      if (stage.nodes.refreshed.includes(retry.topic)) stage.nodes.lead(1, retry)
+    }
+    stage.fetching.allow([retry])
+    stage.fetching.seek(retry, 0n)
+    await stage.clock.advance(1_000)
+    expect(stage.got).toEqual(['0:a'])
     stage.fetching.close()
   })
 

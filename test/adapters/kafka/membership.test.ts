@@ -91,7 +91,11 @@ class FakeLink implements Partial<GroupLink> {
     this.asked.push(`leave ${id}`)
   }
 
-  async refresh(): Promise<void> {}
+  onRefresh: () => Promise<void> = () => Promise.resolve()
+
+  refresh(): Promise<void> {
+    return this.onRefresh()
+  }
 
   leadersOf(topic: string): ReadonlyMap<number, number> | null {
     if (topic !== 'orders') return null
@@ -114,6 +118,7 @@ class Stage {
   readonly told: string[] = []
   readonly events: HoldfastEvent[] = []
   readonly failures: HoldfastError[] = []
+  readonly readable: string[] = []
   readonly membership: Membership
   onYielding: ConsumerCallbacks['yielding'] = () => Promise.resolve()
   onRevoking: () => Promise<void> = () => Promise.resolve()
@@ -131,7 +136,7 @@ class Stage {
       requestTimeoutMs: 2_000,
       lookMs: 60_000,
       listener: {
-        readable: () => undefined,
+        readable: (parts) => void this.readable.push(parts.map(nameOf).join(' ')),
         assigned: (epoch, parts) => {
           this.told.push(`assigned ${epoch}: ${parts.map(nameOf).join(' ')}`)
         },
@@ -258,6 +263,8 @@ describe('a membership', () => {
     finish()
     await stage.clock.advance(10)
     expect(stage.told).toContain('assigned 3: orders/0 orders/1')
+    // It was paused for good, had nobody taken it away in between.
+    expect(stage.readable.slice(-3, -1)).toEqual(['orders/0', 'orders/0 orders/1'])
     expect(stage.link.claims.at(-1)?.owned).toEqual([part(0), part(1)])
   })
 
@@ -395,6 +402,15 @@ describe('a membership', () => {
     follower.link.partitions = 3
     await follower.clock.advance(120_000)
     expect(follower.link.count('join m1')).toBe(0)
+  })
+
+  it('says that it is alive while a node that hangs is asked for the topics', async () => {
+    const stage = await new Stage().started()
+    stage.link.onRefresh = () => new Promise(() => undefined)
+    await stage.clock.advance(60_000)
+    const beats = stage.link.count('beat')
+    await stage.clock.advance(5_000)
+    expect(stage.link.count('beat')).toBeGreaterThan(beats + 3)
   })
 
   it('says when something kept it from saying that it is alive', async () => {
