@@ -3,6 +3,7 @@ import { OutcomeUnknownError } from '../../src/contract/errors.ts'
 import type { Envelope } from '../../src/contract/message.ts'
 import { brokerText, refusedMessage, REPLY, replyCodeOf } from './errors.ts'
 import { isOpen, type InFlight } from './confirms.ts'
+import type { KnownExchanges } from './known-exchanges.ts'
 import { targetOf } from './outgoing.ts'
 import type { Killing } from './publish-channel.ts'
 import type { Topics } from './topics.ts'
@@ -37,7 +38,7 @@ export function isMessageFault(error: Error): boolean {
 export function isolate(
   { error, inFlight }: Killing,
   topics: Topics,
-  known: ReadonlySet<string>,
+  known: Pick<KnownExchanges, 'has'>,
 ): Isolated {
   const suspects = inFlight.filter(({ call, index }) => {
     return isAbout(call.batch[index] as Envelope, error, topics)

@@ -44,6 +44,12 @@ export const ONE_OF_SEVERAL: SendOutcome = unknown(
   'RabbitMQ returned one of several messages with this id that were in flight at once, and does not say which',
 )
 
+/** Written twice, and the second one came back. */
+export const STORED_OR_RETURNED: SendOutcome = unknown(
+  'unanswered',
+  'it was returned when it was written again, and may have found a queue the first time, whose confirm was lost',
+)
+
 /** For what was written when the connection went. */
 export function connectionLost(cause: HoldfastError): SendOutcome {
   const text = `RabbitMQ did not confirm it before the connection was lost: ${cause.message}`

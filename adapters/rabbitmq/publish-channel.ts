@@ -10,6 +10,7 @@ import {
   NACKED,
   NOT_TAKEN,
   ONE_OF_SEVERAL,
+  STORED_OR_RETURNED,
   UNANSWERED,
   unroutable,
 } from './outcomes.ts'
@@ -144,9 +145,10 @@ export class PublishChannel {
     if (this.#state === 'open') this.#state = 'retired'
   }
 
-  /** Exchanges that the broker has answered for on this channel: they existed. */
-  answeredExchanges(): readonly string[] {
+  /** Exchanges that the broker has answered for on this channel: they existed. `null`: they were too many to count. */
+  answeredExchanges(): readonly string[] | null {
     const { topics } = this.#options
+    if (this.#written.size >= MOST_EXCHANGES) return null
     const open = new Map<string, number>()
     for (const { call, index } of this.#confirms.all()) {
       const exchange = targetOf((call.batch[index] as Envelope).to, topics)
@@ -194,7 +196,11 @@ export class PublishChannel {
       meant.length > 1
         ? ONE_OF_SEVERAL
         : unroutable(exchange, routingKey, id, this.#unknownTopicOf(first))
-    for (const { tag } of meant) this.#confirms.insteadOf(tag, instead)
+    for (const { tag, call, index } of meant) {
+      // Written before on a channel that was killed, it may have found a queue then.
+      const outcome = call.isDoubtful(index) ? STORED_OR_RETURNED : instead
+      this.#confirms.insteadOf(tag, outcome)
+    }
   }
 
   /** `null` when it went elsewhere, or to a topic of which this process knows. */

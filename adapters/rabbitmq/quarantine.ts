@@ -7,6 +7,8 @@ import { isOpen, type InFlight } from './confirms.ts'
 import { encodingRefusal } from './encoding.ts'
 import { exchangeOf, isAbout, isMessageFault, perhapsStored, refusal } from './isolate.ts'
 import { outgoing } from './outgoing.ts'
+import { REPLY, replyCodeOf } from './errors.ts'
+import type { KnownExchanges } from './known-exchanges.ts'
 import { connectionLost } from './outcomes.ts'
 import { PublishChannel, reportAll, type ChannelOwner, type Killing } from './publish-channel.ts'
 import { Supervisor } from './supervisor.ts'
@@ -22,7 +24,7 @@ export interface QuarantineOptions {
   readonly rpcTimeoutMs: number
   readonly confirmTimeoutMs: number
   /** Exchanges that the broker has answered for. */
-  readonly known: Set<string>
+  readonly known: KnownExchanges
 }
 
 /** Connections that messages may end in one stay here; then the rest is reported unknown. */
@@ -65,7 +67,7 @@ export class Quarantine implements ChannelOwner {
   killed(channel: PublishChannel, { error, inFlight }: Killing): void {
     this.#channel = null
     const { known } = this.#options
-    for (const exchange of channel.answeredExchanges()) known.add(exchange)
+    known.learn(channel.answeredExchanges())
     const isFault = isMessageFault(error)
     for (const { call, index } of inFlight.filter(isOpen)) {
       call.end(index, index + 1, isFault ? this.#verdict(call, index, error) : lostBy(error))
@@ -134,10 +136,15 @@ export class Quarantine implements ChannelOwner {
   }
 
   #verdict(call: InFlight['call'], index: number, error: Error): ReturnType<typeof refusal> {
-    const exchange = exchangeOf(error)
-    const wasThere = exchange !== null && this.#options.known.has(exchange)
-    if (wasThere && call.isDoubtful(index)) return perhapsStored(error)
+    if (call.isDoubtful(index) && this.#wasTaken(error)) return perhapsStored(error)
     return refusal(call.batch[index] as Envelope, error)
+  }
+
+  /** Whether the broker may have taken before what it refuses now: exchanges and permissions go, sizes stay. */
+  #wasTaken(error: Error): boolean {
+    const exchange = exchangeOf(error)
+    if (exchange === null) return replyCodeOf(error) === REPLY.accessRefused
+    return this.#options.known.has(exchange)
   }
 
   /** Those to the same exchange would end in the same way, one connection each. */

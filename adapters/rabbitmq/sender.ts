@@ -15,6 +15,7 @@ import { isOpen } from './confirms.ts'
 import type { Connecting } from './connector.ts'
 import { encodingRefusal, tooLarge } from './encoding.ts'
 import { exchangeOf, isAbout, isMessageFault, isolate, refusal } from './isolate.ts'
+import { KnownExchanges } from './known-exchanges.ts'
 import type { Resolved } from './options.ts'
 import { outgoing } from './outgoing.ts'
 import { connectionLost, NOT_CONFIRMED, notSent } from './outcomes.ts'
@@ -53,8 +54,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   readonly #watch: DeadlineWatch
   readonly #supervisor: Supervisor
   readonly #quarantine: Quarantine
-  /** Exchanges that the broker has answered for. */
-  readonly #known = new Set<string>()
+  readonly #known = new KnownExchanges()
   readonly #retired = new Set<PublishChannel>()
   readonly #calls = new CallQueue()
   #held: Held[] = []
@@ -140,7 +140,7 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
 
   killed(channel: PublishChannel, killing: Killing): void {
     const { error, inFlight } = killing
-    this.#learn(channel)
+    this.#known.learn(channel.answeredExchanges())
     const text = `RabbitMQ closed a sending channel: ${error.message}`
     const reason = new HoldfastError('connection-lost', text, { cause: error })
     // First the connection: numbers of closed channels may not be used again while it has unsent frames.
@@ -163,9 +163,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
 
   lost(channel: PublishChannel): void {
     this.#retired.delete(channel)
-    if (channel !== this.#channel) return
-    this.#channel = null
-    this.#learn(channel)
+    this.#known.learn(channel.answeredExchanges())
+    if (channel === this.#channel) this.#channel = null
   }
 
   /** What waits for the same exchange would end in the same way, a connection for every turn's worth of it. */
@@ -256,12 +255,6 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
     const held = this.#held
     this.#held = []
     for (const { call, index, outcome } of held) call.tellHeld(index, outcome)
-  }
-
-  /** Remembers which exchanges there were, for messages that are refused by theirs later. */
-  #learn(channel: PublishChannel): void {
-    if (this.#known.size > 1_000) this.#known.clear()
-    for (const exchange of channel.answeredExchanges()) this.#known.add(exchange)
   }
 
   async #close(deadline: Deadline): Promise<void> {

@@ -326,6 +326,76 @@ describe('a message that kills its channel', () => {
     held.heal()
   })
 
+  /** Twenty that are stored, whose confirms do not come. */
+  async function storedUnconfirmed(
+    sending: Sending,
+    topic: string,
+    first: number = 0,
+  ): Promise<() => void> {
+    const held = proxy.rule('basic.publish', { do: 'hold-confirm' }, 20)
+    stage.send(sending, envelopes(topic, 20, first))
+    await stage.eventually(
+      () => `${held.fired} confirms are held`,
+      () => held.fired === 20,
+    )
+    await stage.eventually(
+      () => 'not stored',
+      async () =>
+        (await stage.operate((one) => one.checkQueue(stage.queue(topic)))).messageCount >= 20,
+    )
+    return () => held.heal()
+  }
+
+  async function expectNoneRefusedThatIsStored(sending: Sending, topic: string): Promise<void> {
+    const stored = await stage.drain(stage.queue(topic))
+    expect(stored.length).toBeGreaterThanOrEqual(20)
+    const refused = new Set(sending.reports.ids('refused'))
+    expect(stored.filter((id) => refused.has(id))).toEqual([])
+  }
+
+  it('does not make those refused that found a queue before, and find none when they are written again', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending(byProxy())
+    const heal = await storedUnconfirmed(sending, topic)
+    await stage.operate((channel) => channel.unbindQueue(stage.queue(topic), topic, '#'))
+    stage.send(sending, [envelope('no-such-exchange', 'm-poison')])
+    await stage.settled(sending)
+    await expectNoneRefusedThatIsStored(sending, topic)
+    expect(sending.reports.summary['unknown unanswered']).toBe(20)
+    heal()
+  })
+
+  it('does not make those refused that were allowed before, and are not when they are written again', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending(byProxy())
+    const heal = await storedUnconfirmed(sending, topic)
+    const { ctl, name } = { ctl: stage.node.ctl.bind(stage.node), name: stage.vhost.name }
+    await ctl('set_topic_permissions', '-p', name, 'guest', topic, 'nothing', '.*')
+    stage.send(sending, [envelope('no-such-exchange', 'm-poison')])
+    await stage.settled(sending)
+    await ctl('clear_topic_permissions', '-p', name, 'guest', topic)
+    await expectNoneRefusedThatIsStored(sending, topic)
+    expect(sending.reports.summary['refused unroutable']).toBe(1)
+    heal()
+  })
+
+  it('remembers exchanges of channels it has left', async () => {
+    const topic = await stage.topic()
+    const sending = stage.sending({ ...byProxy(), options: { confirmTimeoutMs: 3_000 } })
+    stage.send(sending, envelopes(topic, 1, 100))
+    await stage.settled(sending)
+    const late = proxy.rule('basic.publish', { do: 'hold-confirm' }, 1)
+    stage.send(sending, envelopes(topic, 1, 101))
+    await stage.settled(sending)
+    late.heal()
+    const heal = await storedUnconfirmed(sending, topic)
+    await stage.operate((channel) => channel.deleteExchange(topic))
+    stage.send(sending, envelopes(topic, 5, 200))
+    await stage.settled(sending)
+    await expectNoneRefusedThatIsStored(sending, topic)
+    heal()
+  })
+
   it('ends with the rest unknown when there are too many of them', async () => {
     const sending = stage.sending()
     const batch = Array.from({ length: 40 }, (_, n) => envelope(`missing-${n}`, `m-${n}`))
