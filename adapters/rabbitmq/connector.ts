@@ -146,12 +146,19 @@ export class Connector {
     const { clock } = this.#context
     const deadline = clock.now() + this.#options.connectTimeoutMs
     try {
-      return await withDeadline(clock, deadline, provider, 'credentials()')
+      return checked(await withDeadline(clock, deadline, provider, 'credentials()'))
     } catch (cause) {
       const text = `credentials() failed: ${(cause as Error | null)?.message ?? String(cause)}`
       throw new HoldfastError('unavailable', text, { cause })
     }
   }
+}
+
+/** A life that is no time would be renewed for ever, or never. */
+function checked(given: Credentials): Credentials {
+  const lifeMs: unknown = 'expiresInMs' in given ? given.expiresInMs : undefined
+  if (lifeMs === undefined || (Number.isFinite(lifeMs) && Number(lifeMs) > 0)) return given
+  throw new Error(`expiresInMs: got ${String(lifeMs)}; allowed: milliseconds above 0, or none`)
 }
 
 /** A connection that came after nobody waited for it any more. */

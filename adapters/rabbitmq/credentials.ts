@@ -13,6 +13,8 @@ export interface TokenRefreshOptions {
   readonly failed: (cause: unknown) => void
 }
 
+/** A provider whose tokens hardly live is not asked more often than that. */
+const SOONEST_MS = 500
 /** Longest part of a token's life that is waited before asking for the next. */
 const LATEST = 0.8
 /** Chance takes up to this part of the life off, so that many connections do not ask at once. */
@@ -34,7 +36,8 @@ export class TokenRefresh {
     if (this.#stopped || lifeMs === undefined) return
     const { clock, random } = this.#options
     const share = LATEST - JITTER * random.next()
-    this.#cancel = clock.after(lifeMs * share, () => void this.#refresh())
+    const inMs = Math.max(SOONEST_MS, lifeMs * share)
+    this.#cancel = clock.after(inMs, () => void this.#refresh())
   }
 
   stop(): void {

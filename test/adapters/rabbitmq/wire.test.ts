@@ -250,6 +250,16 @@ describe('opening', () => {
     ])
   })
 
+  it('refuses credentials whose life is no time, and says so', async () => {
+    for (const expiresInMs of [Number.NaN, 0, -1, Number.POSITIVE_INFINITY]) {
+      const given = { username: 'guest', password: 'guest', expiresInMs }
+      const error = await failure(connector({ credentials: async () => given }).open('test'))
+      expect(error.message).toContain(
+        `expiresInMs: got ${expiresInMs}; allowed: milliseconds above 0`,
+      )
+    }
+  })
+
   it('speaks TLS: accepted with its authority, refused without', async () => {
     const { port, ca, end } = await tlsTo(node.address.amqpPort)
     const url = `amqps://guest:guest@localhost:${port}/`
