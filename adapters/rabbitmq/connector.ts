@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 
 import type { BrokerContext } from '../../src/contract/broker.ts'
-import { HoldfastError, isHoldfastError } from '../../src/contract/errors.ts'
+import { HoldfastError, isHoldfastError, OptionError } from '../../src/contract/errors.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { loadAmqplib, partsOf, type Amqplib, type ChannelModel } from './client.ts'
 import { corkFlushes } from './cork.ts'
@@ -158,7 +158,7 @@ export class Connector {
 function checked(given: Credentials): Credentials {
   const lifeMs: unknown = 'expiresInMs' in given ? given.expiresInMs : undefined
   if (lifeMs === undefined || (Number.isFinite(lifeMs) && Number(lifeMs) > 0)) return given
-  throw new Error(`expiresInMs: got ${String(lifeMs)}; allowed: milliseconds above 0, or none`)
+  throw new OptionError('expiresInMs', lifeMs, 'milliseconds above 0, or none')
 }
 
 /** A connection that came after nobody waited for it any more. */
