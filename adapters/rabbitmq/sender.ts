@@ -237,7 +237,8 @@ export class RabbitmqSender implements Sender, ChannelOwner, CallOwner {
   #refusal(envelope: Envelope): SendOutcome | null {
     const { topics, options } = this.#options
     const { to, body } = envelope
-    if (body !== null && body.length > options.maxBodyBytes) {
+    // What came from the broker may go back to it.
+    if (to.kind === 'topic' && body !== null && body.length > options.maxBodyBytes) {
       return tooLarge(body.length, options.maxBodyBytes, envelope)
     }
     const error = to.kind === 'topic' ? topics.of(to.topic).unbound : null

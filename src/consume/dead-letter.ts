@@ -1,5 +1,5 @@
 import type { Clock } from '../contract/clock.ts'
-import { ownHeaders } from '../contract/headers.ts'
+import { isOwnHeader, ownHeaders } from '../contract/headers.ts'
 import type { Envelope, HeaderValue, Headers } from '../contract/message.ts'
 import type { Held } from './held.ts'
 import type { Verdict } from './outcome.ts'
@@ -52,6 +52,12 @@ export function retryLetter(held: Held, group: string, delayMs: number, made: nu
     headers: replaced(delivery.envelope.headers, own, [ownHeaders.remaining]),
     deliverAtMs: null,
   }
+}
+
+/** The dead letter without the headers it came with: what they take up, or hold, may be why it is refused. */
+export function bareLetter(letter: Envelope): Envelope {
+  const own = letter.headers.filter(([name]) => isOwnHeader(name))
+  return { ...letter, headers: [...own, [ownHeaders.deadBare, '1']] }
 }
 
 function replaced(

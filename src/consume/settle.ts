@@ -1,9 +1,10 @@
 import { type Clock, type Random, sleep } from '../contract/clock.ts'
 import type { CrashPoint, CrashPoints } from '../contract/crash-points.ts'
+import { PublishRefusedError } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
 import type { Envelope } from '../contract/message.ts'
 import { exponential } from '../policy/backoff.ts'
-import { type DeadVerdict, deadLetter, retryLetter } from './dead-letter.ts'
+import { bareLetter, type DeadVerdict, deadLetter, retryLetter } from './dead-letter.ts'
 import { asError } from './failure.ts'
 import type { Held } from './held.ts'
 import type { Holdings } from './holdings.ts'
@@ -39,6 +40,16 @@ export interface SettleOptions {
 const AFTER_A_MISTAKE_MS = 10_000
 
 const betweenStores = exponential({ initialMs: 200, maxMs: 10_000 })
+
+/** What is stored before a delivery is acknowledged. */
+interface Copy {
+  readonly envelope: Envelope
+  /** What is done when the broker refuses it for good: another one is sent, or none. */
+  readonly instead: () => Envelope | null
+  readonly stored: CrashPoint
+  /** Of a dead letter. */
+  readonly verdict?: DeadVerdict
+}
 
 /** Turns verdicts into broker calls in the one safe order: stored elsewhere and confirmed, then acknowledged. */
 export class Settler {
@@ -112,7 +123,8 @@ export class Settler {
     if (isDone) return this.#options.holdings.remove(held)
     this.#options.crash.at('before_retry_publish')
     const envelope = retryLetter(held, this.#options.group, ms, made)
-    void this.#store(held, envelope, 'after_retry_publish_before_ack', null)
+    const instead = (): null => this.#waitHere(held, ms, made)
+    void this.#store(held, { envelope, instead, stored: 'after_retry_publish_before_ack' })
   }
 
   /** The broker counts what it delays as a try; it says no where it would be early. */
@@ -123,22 +135,26 @@ export class Settler {
   #bury(held: Held, verdict: DeadVerdict): void {
     const { group, clock } = this.#options
     const envelope = deadLetter(held, group, verdict, clock)
-    void this.#store(held, envelope, 'after_dlq_publish_before_ack', verdict)
+    const instead = (): Envelope => bareLetter(envelope)
+    void this.#store(held, { envelope, instead, stored: 'after_dlq_publish_before_ack', verdict })
+  }
+
+  /** The broker does not take its copy, and never will: it waits for its next try where it is. */
+  #waitHere(held: Held, ms: number, made: number): null {
+    held.made = made
+    this.#options.lanes.wait(held, ms)
+    return null
   }
 
   /** Stores a copy, again and again until it is confirmed, and only then acknowledges. Never rejects. */
-  async #store(
-    held: Held,
-    envelope: Envelope,
-    stored: CrashPoint,
-    verdict: DeadVerdict | null,
-  ): Promise<void> {
+  async #store(held: Held, copy: Copy): Promise<void> {
+    const { stored, verdict } = copy
     this.#storing++
     this.#options.lanes.store(held)
     try {
-      if (!(await this.#succeeds(held, () => this.#options.send(envelope)))) return
+      if (!(await this.#copied(held, copy))) return
       this.#options.crash.at(stored)
-      if (verdict !== null && !(await this.#isKept(held, verdict))) return
+      if (verdict !== undefined && !(await this.#isKept(held, verdict))) return
       // Its source may have been taken away meanwhile: then it comes again, elsewhere.
       if (held.place === 'storing') this.#ack(held)
     } catch (thrown) {
@@ -149,6 +165,20 @@ export class Settler {
     }
   }
 
+  /** One that is refused for good is not sent again as it is. */
+  #copied(held: Held, { envelope, instead }: Copy): Promise<boolean> {
+    let sent: Envelope | null = envelope
+    const send = async (): Promise<void> => {
+      try {
+        await this.#options.send(sent as Envelope)
+      } catch (thrown) {
+        if (sent === envelope && isForGood(thrown)) sent = instead()
+        throw thrown
+      }
+    }
+    return this.#succeeds(held, send, () => sent === null)
+  }
+
   /** The inbox remembers what was given up, so that a late copy of it is not handled. */
   #isKept(held: Held, verdict: DeadVerdict): Promise<boolean> {
     const { keep } = this.#options
@@ -157,9 +187,14 @@ export class Settler {
   }
 
   /** Tries again and again; false when the delivery is not ours to settle any more. */
-  async #succeeds(held: Held, work: () => Promise<unknown>): Promise<boolean> {
+  async #succeeds(
+    held: Held,
+    work: () => Promise<unknown>,
+    isGivenUp: () => boolean = () => false,
+  ): Promise<boolean> {
     const { clock, random, stopping, emit } = this.#options
-    for (let tries = 1; held.place === 'storing'; tries++) {
+    // Who was given up may be stored anew meanwhile, by somebody else than us.
+    for (let tries = 1; held.place === 'storing' && !isGivenUp(); tries++) {
       if (tries > 1 && stopping.aborted) return false
       try {
         await work()
@@ -173,4 +208,9 @@ export class Settler {
     }
     return false
   }
+}
+
+/** For what it is, however often it is sent. Permissions and destinations that are missing may come. */
+function isForGood(thrown: unknown): boolean {
+  return thrown instanceof PublishRefusedError && !thrown.retryable && thrown.code === 'too-large'
 }

@@ -17,6 +17,8 @@ export const ownHeaders = {
   deadAttempts: 'holdfast-dead-attempts',
   /** Unix milliseconds of the dead letter. */
   deadAt: 'holdfast-dead-at-ms',
+  /** '1': the broker refused the dead letter with the headers it came with, which are lost; body, key and id are not. */
+  deadBare: 'holdfast-dead-bare',
   /** Where the dead letter was read: source and coordinates. */
   deadFrom: 'holdfast-dead-from',
 } as const

@@ -163,7 +163,9 @@ export class Forwarder {
   #prepared(route: Route, generation: number): true {
     const capabilities = this.#options.connection.capabilities as Capabilities
     route.preparedOn = generation
-    if (route.topic !== null) route.maxBodyBytes = capabilities.limits(route.topic).maxBodyBytes
+    if (route.isTopic && route.topic !== null) {
+      route.maxBodyBytes = capabilities.limits(route.topic).maxBodyBytes
+    }
     return true
   }
 

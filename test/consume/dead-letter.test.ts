@@ -235,4 +235,26 @@ describe('a dead letter', () => {
     expect(dead.headers.slice(0, 4)).toEqual(headers)
     await stage.close()
   })
+
+  it('goes without the headers it came with when the broker does not take it with them', async () => {
+    const stage = await Stage.open()
+    const handler = (): never => {
+      throw new PermanentError('no')
+    }
+    await stage.started({ topic: Loose, handler })
+    stage.broker.faults.refuseSends({
+      match: ({ to, headers }) => to.kind === 'dead' && text(headers, 'color') !== undefined,
+      ...{ code: 'too-large', retryable: false, times: 99 },
+    })
+    await stage.send(Loose, { customer: 'a', n: 1 }, { headers: { color: 'red' } })
+    await stage.settled()
+    const [dead, ...more] = stage.dead(Loose)
+    expect(more).toEqual([])
+    expect(text(dead!.headers, 'color')).toBeUndefined()
+    expect(text(dead!.headers, ownHeaders.deadBare)).toBe('1')
+    expect(text(dead!.headers, ownHeaders.deadReason)).toBe('permanent')
+    expect(JSON.parse(Buffer.from(dead!.body!).toString())).toEqual({ customer: 'a', n: 1 })
+    expect(stage.told('settle.failed')).toHaveLength(1)
+    await stage.close()
+  })
 })

@@ -256,6 +256,30 @@ describe('a message without order that fails', () => {
     expect(text(envelope.headers, ownHeaders.remaining)).toBeUndefined()
     await stage.close()
   })
+
+  it('that the broker never takes waits where it is, and is counted', async () => {
+    const stage = await Stage.open(levels)
+    const attempts: number[] = []
+    await stage.started({
+      topic: Loose,
+      retry: { attempts: 3, backoff: constant(2_000) },
+      handler: (_order: Order, { attempt }) => {
+        attempts.push(attempt)
+        throw new Error('not yet')
+      },
+    })
+    stage.broker.faults.refuseSends({
+      match: isRetry,
+      ...{ code: 'too-large', retryable: false, times: 10_000 },
+    })
+    await stage.send(Loose, { customer: 'a', n: 1 })
+    await stage.clock.advance(1_999)
+    expect(attempts).toEqual([1])
+    await stage.settled()
+    expect(attempts).toEqual([1, 2, 3])
+    expect(stage.dead(Loose)).toHaveLength(1)
+    await stage.close()
+  })
 })
 
 function isRetry({ to }: { readonly to: { readonly kind: string } }): boolean {

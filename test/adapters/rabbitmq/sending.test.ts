@@ -407,6 +407,21 @@ describe('a message that kills its channel', () => {
   })
 })
 
+describe('what came from the broker', () => {
+  it('may go to its dead letters, however large it is', async () => {
+    const topic = await stage.topic()
+    const dead = `${topic}.a.dead`
+    const made = { durable: true, arguments: { 'x-queue-type': 'quorum' } }
+    await stage.operate((channel) => channel.assertQueue(dead, made))
+    const sending = stage.sending({ options: { maxBodyBytes: 8 } })
+    const body = Buffer.alloc(64)
+    expect(await outcomeOf(sending, envelope(topic, 'own', { body }))).toBe('refused too-large')
+    const to: Destination = { kind: 'dead', topic, group: 'a' }
+    expect(await outcomeOf(sending, envelope(topic, 'copy', { body, to }))).toBe('confirmed')
+    expect(await stage.drain(dead)).toEqual(['copy'])
+  })
+})
+
 describe('headers that do not fit', () => {
   it('are refused before anything is written, and the others are confirmed', async () => {
     const topic = await stage.topic()
