@@ -75,10 +75,17 @@ const meanings: Readonly<Record<string, Meaning>> = {
 }
 
 /** The difference as a finding. What is set although nothing asks for it is worth knowing at least. */
-export function differenceFinding(queue: WantedQueue, difference: Difference): Finding {
+export function differenceFinding(
+  queue: WantedQueue,
+  difference: Difference,
+  allowDropOnLimit: boolean,
+): Finding {
   const { setting, declared, found, argumentsOnly } = difference
   const { text, severity } = meanings[setting] ?? { text: '', severity: 'warning' as const }
-  const perRole = typeof severity === 'string' ? severity : (severity[queue.role] ?? 'info')
+  const usual = typeof severity === 'string' ? severity : (severity[queue.role] ?? 'info')
+  // Without one the broker drops what was delivered too often.
+  const drops = setting === 'dead-letter-exchange' && queue.role === 'group' && found === NONE
+  const perRole = drops && !allowDropOnLimit ? 'error' : usual
   const byPolicy = argumentsOnly && found === NONE
   const asked = setting === 'single-active-consumer' && declared === NONE ? 'info' : perRole
   return {

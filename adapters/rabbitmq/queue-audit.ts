@@ -16,7 +16,7 @@ export function auditQueue(
 ): readonly Finding[] {
   const own = queue.mapped
     ? auditMapped(queue, info, allowDropOnLimit)
-    : differencesOf(queue, info).map((difference) => differenceFinding(queue, difference))
+    : differencesOf(queue, info).map((one) => differenceFinding(queue, one, allowDropOnLimit))
   return [...own, ...auditLength(queue, info), ...auditMembers(queue, info, nodes)]
 }
 

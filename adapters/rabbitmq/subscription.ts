@@ -14,7 +14,7 @@ type About = Pick<Opened, 'topics' | 'management' | 'context'>
 export async function checkSubscription(
   { topics, group, ordering, from }: Subscription,
   about: About,
-  { allowDropOnLimit }: Pick<Resolved, 'allowDropOnLimit'>,
+  options: Pick<Resolved, 'allowDropOnLimit'>,
 ): Promise<void> {
   if (from === 'earliest') {
     const text = `group "${group}": from 'earliest' needs history, which RabbitMQ queues do not keep: use from 'now', the group gets everything from its declaration on`
@@ -25,18 +25,52 @@ export async function checkSubscription(
     const shared = plan.queues(group).find((queue) => plan.shared.has(queue))
     if (ordering !== 'none' && shared !== undefined) throw notOrdered(topic, shared)
     const isMapped = plan.map?.groups?.[group] !== undefined
-    if (isMapped && !allowDropOnLimit) await checkMapped(plan.queues(group)[0] as string, about)
+    const isOrdered = ordering !== 'none'
+    if (!isMapped || (options.allowDropOnLimit && !isOrdered)) continue
+    await checkMapped({ topic, queue: plan.queues(group)[0] as string, isOrdered }, about, options)
   }
 }
 
-async function checkMapped(queue: string, { management, context }: About): Promise<void> {
+interface Mapped {
+  readonly topic: string
+  readonly queue: string
+  readonly isOrdered: boolean
+}
+
+async function checkMapped(
+  { topic, queue, isOrdered }: Mapped,
+  { management, context }: About,
+  { allowDropOnLimit }: Pick<Resolved, 'allowDropOnLimit'>,
+): Promise<void> {
   const info = await infoOf(queue, management)
-  if (info !== null) {
-    if (dropsAtLimit(info)) throw drops(queue)
+  if (info === null) {
+    for (const [code, text] of unseen(queue, isOrdered, allowDropOnLimit)) {
+      context.emit({ type: 'warning', code, message: text })
+    }
     return
   }
-  const message = `queue "${queue}" is mapped and could not be looked at: without a dead-letter exchange the broker drops what was delivered too often; give managementUrl, or allowDropOnLimit`
-  context.emit({ type: 'warning', code: 'rabbitmq.drop-on-limit', message })
+  if (!allowDropOnLimit && dropsAtLimit(info)) throw drops(queue)
+  const isSingle = info.arguments?.['x-single-active-consumer'] === true
+  if (isOrdered && !isSingle) throw notOrdered(topic, queue)
+}
+
+/** What may be wrong with a mapped queue that could not be looked at: code and text. */
+function unseen(
+  queue: string,
+  isOrdered: boolean,
+  allowDropOnLimit: boolean,
+): readonly (readonly [string, string])[] {
+  const found: (readonly [string, string])[] = []
+  const text = `queue "${queue}" is mapped and could not be looked at`
+  if (!allowDropOnLimit) {
+    const drop = `${text}: without a dead-letter exchange the broker drops what was delivered too often; give managementUrl, or allowDropOnLimit`
+    found.push(['rabbitmq.drop-on-limit', drop])
+  }
+  if (isOrdered) {
+    const order = `${text}: without a single active consumer several processes do not keep the order of a key; give managementUrl, or consume with ordering 'none'`
+    found.push(['rabbitmq.order-unseen', order])
+  }
+  return found
 }
 
 /** `null` when nobody can say: a management plugin that is away keeps nobody from consuming. */

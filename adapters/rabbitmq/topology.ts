@@ -155,7 +155,8 @@ export class Provisioner {
     )
     if (lacks) plan.shared.add(queue.name)
     else plan.shared.delete(queue.name)
-    findings.push(...differences.map((difference) => differenceFinding(queue, difference)))
+    const { allowDropOnLimit } = this.#options.options
+    for (const one of differences) findings.push(differenceFinding(queue, one, allowDropOnLimit))
   }
 
   /** All differences, policies included; `null` when the management plugin cannot be asked, or cannot say more than the declaration did. */

@@ -17,6 +17,15 @@ const versions: readonly (readonly [string, () => RabbitmqNode])[] = [
   ['RabbitMQ before 4.3', () => old.node],
 ]
 
+const subscription = {
+  topics: ['orders'],
+  group: 'a',
+  ordering: 'none',
+  from: 'now',
+  maxHeld: { messages: 10, bytes: 1_000_000 },
+} as const
+const sink = { deliver() {}, async revoking() {}, lost() {}, ended() {} }
+
 /** A vhost of one node always has these. */
 const always = ['rabbitmq.cluster-size']
 
@@ -29,6 +38,14 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
   beforeEach(async () => void (stage = await BrokerStage.on(nodeOf())))
   afterEach(() => stage.close())
 
+  /** What the plugin says of a queue has its policies some seconds after it was made. */
+  const policiesKnown = (): Promise<unknown> =>
+    soon('policies are known', async () => {
+      const path = `queues/${encodeURIComponent(stage.vhost.name)}`
+      const queues = await stage.management.get<readonly object[]>(path)
+      return queues.every((queue) => 'effective_policy_definition' in queue)
+    })
+
   it('finds nothing but the single node in what it made itself', async () => {
     const { broker } = await stage.open({ managementUrl: stage.managementUrl })
     const topology = topologyOf('orders', {
@@ -37,11 +54,7 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
       retryLevelsMs: [1_000],
     })
     await broker.provision(topology, 'create')
-    await soon('policies are known', async () => {
-      const path = `queues/${encodeURIComponent(stage.vhost.name)}`
-      const queues = await stage.management.get<readonly object[]>(path)
-      return queues.every((queue) => 'effective_policy_definition' in queue)
-    })
+    await policiesKnown()
     const findings = await broker.audit(topology)
     expect(findings).toMatchObject([
       { severity: 'warning', code: 'rabbitmq.cluster-size', declared: 'at least 3', found: '1' },
@@ -88,15 +101,6 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
     const operator = await stage.channel()
     await operator.assertQueue('drops', { arguments: { 'x-queue-type': 'quorum' } })
     const map = { orders: { exchange: '', routingKey: 'drops', groups: { a: { queue: 'drops' } } } }
-    const maxHeld = { messages: 10, bytes: 1_000_000 }
-    const subscription = {
-      topics: ['orders'],
-      group: 'a',
-      ordering: 'none',
-      from: 'now',
-      maxHeld,
-    } as const
-    const sink = { deliver() {}, async revoking() {}, lost() {}, ended() {} }
     const { managementUrl } = stage
     const { broker } = await stage.open({ map, managementUrl })
     await expect(broker.receive(subscription, sink)).rejects.toMatchObject({
@@ -117,6 +121,52 @@ describe.each(versions)('the audit on %s', (_, nodeOf) => {
         () => false,
       ),
     )
+  })
+
+  it('takes a group queue of ours without a dead-letter exchange for an error, unless dropping is allowed', async () => {
+    const operator = await stage.channel()
+    await operator.assertExchange('orders', 'topic')
+    const args = { 'x-queue-type': 'quorum', 'x-overflow': 'reject-publish' }
+    await operator.assertQueue('orders.a', { arguments: args })
+    await policiesKnown()
+    const { managementUrl } = stage
+    const topology = topologyOf('orders')
+    const of = async (given: { allowDropOnLimit?: boolean }): Promise<readonly string[]> => {
+      const { broker } = await stage.open({ managementUrl, ...given })
+      const found = [
+        ...(await broker.provision(topology, 'verify')),
+        ...(await broker.audit(topology)),
+      ]
+      const one = found.filter(({ code }) => code === 'rabbitmq.queue-dead-letter-exchange')
+      return one.map(({ severity }) => severity)
+    }
+    expect(await of({})).toEqual(['error', 'error'])
+    expect(await of({ allowDropOnLimit: true })).toEqual(['warning', 'warning'])
+  })
+
+  it('keeps ordered consumers off a mapped queue without a single active consumer', async () => {
+    const operator = await stage.channel()
+    const safe = { 'x-queue-type': 'quorum', 'x-dead-letter-exchange': 'dlx' }
+    await operator.assertQueue('many', { arguments: safe })
+    const single = { ...safe, 'x-single-active-consumer': true }
+    await operator.assertQueue('single', { arguments: single })
+    const mapTo = (queue: string) => ({
+      orders: { exchange: '', routingKey: queue, groups: { a: { queue } } },
+    })
+    const ordered = { ...subscription, ordering: 'key' } as const
+    const { managementUrl } = stage
+    const seen = await stage.open({ map: mapTo('many'), managementUrl })
+    await expect(seen.broker.receive(ordered, sink)).rejects.toMatchObject({
+      code: 'topology',
+      message: /"many"/,
+    })
+    await seen.broker.receive(subscription, sink)
+    const right = await stage.open({ map: mapTo('single'), managementUrl })
+    await right.broker.receive(ordered, sink)
+    expect(right.events).toEqual([])
+    const blind = await stage.open({ map: mapTo('many'), allowDropOnLimit: true })
+    await blind.broker.receive(ordered, sink)
+    expect(blind.events).toMatchObject([{ type: 'warning', code: 'rabbitmq.order-unseen' }])
   })
 
   it('names alarms', async () => {
