@@ -6,11 +6,12 @@ import type { Finding, TopicTopology, Topology } from '../../src/contract/topolo
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
 import { isPassing, REPLY, replyCodeOf } from './errors.ts'
+import { exists } from './declare.ts'
 import { isMissingIn } from './found.ts'
 import type { Management } from './management.ts'
 import type { Operations } from './operations.ts'
 import type { Plan } from './topics.ts'
-import { bindingsOf, type WantedBinding } from './wanted.ts'
+import { bindingsOf, type WantedBinding, type WantedExchange, type WantedQueue } from './wanted.ts'
 
 /** What verification needs. */
 export interface BindingsOptions {
@@ -21,17 +22,23 @@ export interface BindingsOptions {
   readonly emit: Emit
   /** How often, in milliseconds, unless something reconnects. */
   readonly everyMs: number
+  /** Where retries and dead letters of a topic go: ours always. */
+  readonly companions: (plan: Plan, topology: TopicTopology) => readonly Companion[]
   /** Makes what is missing, in mode 'create'. */
   readonly heal: (topology: Topology, mode: 'create') => Promise<readonly Finding[]>
   /** Something became missing, or is there again. */
   readonly changed: () => void
 }
 
+type Companion = WantedExchange | WantedQueue
+
 /** A topic that is looked after. */
 interface Watched {
   readonly plan: Plan
   readonly topology: TopicTopology
   readonly mode: 'create' | 'verify'
+  /** Companions that were told to be gone. */
+  readonly gone: Set<string>
 }
 
 /**
@@ -64,7 +71,12 @@ export class Bindings {
     const known = this.#watched.get(plan.topic)
     const merged = known === undefined ? topology : merge(known.topology, topology)
     const either = known?.mode === 'create' ? 'create' : mode
-    this.#watched.set(plan.topic, { plan, topology: merged, mode: either })
+    this.#watched.set(plan.topic, {
+      plan,
+      topology: merged,
+      mode: either,
+      gone: known?.gone ?? new Set(),
+    })
     if (plan.unbound !== null) this.soon()
   }
 
@@ -108,12 +120,41 @@ export class Bindings {
       } else if (plan.unbound !== null) {
         this.#set(plan, null)
       }
+      await this.#lookBehind(watched)
     } catch (error) {
       // Nothing is known then; what was known stays.
       const why = error instanceof Error ? error.message : String(error)
       const message = `bindings of topic "${topology.name}" could not be verified: ${why}`
       this.#options.emit({ type: 'warning', code: 'rabbitmq.bindings', message })
     }
+  }
+
+  /** Nothing is lost while they are gone, but retries and dead letters wait for them in their group. */
+  async #lookBehind({ plan, topology, mode, gone }: Watched): Promise<void> {
+    for (const wanted of this.#options.companions(plan, topology)) {
+      const { kind, name } = wanted
+      if (!(await this.#isMissing(wanted))) gone.delete(name)
+      else if (mode === 'create') await this.#makeAgain(wanted, topology)
+      else if (!gone.has(name)) {
+        gone.add(name)
+        this.#tellGone(kind, name, "make it again, or use topology: 'create'")
+      }
+    }
+  }
+
+  async #makeAgain(wanted: Companion, topology: TopicTopology): Promise<void> {
+    await this.#options.heal({ topics: [topology] }, 'create')
+    if (await this.#isMissing(wanted)) return
+    this.#tellGone(wanted.kind, wanted.name, 'it was made again')
+  }
+
+  async #isMissing(wanted: Companion): Promise<boolean> {
+    return (await exists(this.#options.operations, wanted)) === 'missing'
+  }
+
+  #tellGone(kind: string, name: string, then: string): void {
+    const message = `${kind} "${name}" is gone, and with it what was in it: ${then}`
+    this.#options.emit({ type: 'warning', code: 'rabbitmq.companion-missing', message })
   }
 
   async #heal(watched: Watched): Promise<void> {

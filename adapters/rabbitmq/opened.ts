@@ -13,6 +13,7 @@ import type { Resolved } from './options.ts'
 import { Supervisor, type Health } from './supervisor.ts'
 import { Provisioner } from './topology.ts'
 import { TopicTable } from './topics.ts'
+import { companionsOf } from './wanted.ts'
 
 /** How often bindings are looked at. */
 const VERIFY_EVERY_MS = 60_000
@@ -51,6 +52,8 @@ export class Opened {
       random,
       emit,
       everyMs: VERIFY_EVERY_MS,
+      companions: (plan, topology) =>
+        companionsOf(plan, topology, { ...options, version: version() }),
       heal: (topology, mode) => this.provisioner.provision(topology, mode),
       changed: () => this.health.refresh(),
     })

@@ -100,6 +100,19 @@ function wantedOfGroup(
   ]
 }
 
+/** Where retries and dead letters of a topic's groups go. */
+export function companionsOf(
+  ...about: Parameters<typeof wantedOf>
+): readonly (WantedExchange | WantedQueue)[] {
+  const isOwn = (wanted: Wanted): boolean => {
+    if (wanted.kind === 'queue') return wanted.role !== 'group'
+    return wanted.kind === 'exchange' && wanted.type === 'fanout'
+  }
+  return wantedOf(...about).filter((wanted): wanted is WantedExchange | WantedQueue =>
+    isOwn(wanted),
+  )
+}
+
 /** The bindings that bring a topic's messages to a group; none from the default exchange. */
 export function bindingsOf(plan: Plan, group: string): readonly WantedBinding[] {
   const { exchange, map } = plan

@@ -66,6 +66,39 @@ describe('bindings', () => {
     expect(await broker.inspect!.depth({ kind: 'topic', topic: 'orders' })).toBe(2)
   })
 
+  it('makes a deleted dead-letter queue and retry level again, and says so', async () => {
+    const { broker, events } = await stage.open({}, hastyClock)
+    const topology = topologyOf('orders', { groups: ['a'], retryLevelsMs: [1_000] })
+    await broker.provision(topology, 'create')
+    const said = (name: string): boolean =>
+      events.some(
+        (event) =>
+          'code' in event &&
+          event.code === 'rabbitmq.companion-missing' &&
+          event.message.includes(`"${name}"`),
+      )
+    const operator = await stage.channel()
+    await operator.deleteQueue('orders.a.dead')
+    await soon('it is noticed', () => said('orders.a.dead'))
+    expect(await stage.queues()).toContain('orders.a.dead')
+    await operator.deleteQueue('orders.a.retry.1000')
+    await soon('it is noticed', () => said('orders.a.retry.1000'))
+    expect(await stage.queues()).toContain('orders.a.retry.1000')
+  })
+
+  it('only says that a dead-letter queue is gone in mode verify', async () => {
+    const maker = await stage.open()
+    const topology = topologyOf('orders', { groups: ['a'] })
+    await maker.broker.provision(topology, 'create')
+    const { broker, events } = await stage.open({}, hastyClock)
+    await broker.provision(topology, 'verify')
+    await (await stage.channel()).deleteQueue('orders.a.dead')
+    await soon('it is noticed', () =>
+      events.some((event) => 'code' in event && event.code === 'rabbitmq.companion-missing'),
+    )
+    expect(await stage.queues()).not.toContain('orders.a.dead')
+  })
+
   it('binds again what was only unbound, without the management API', async () => {
     const { broker } = await stage.open({}, hastyClock)
     await broker.provision(topologyOf('orders', everybody), 'create')
