@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
 
 import {
   GenericContainer,
@@ -137,15 +137,31 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** A port of the loopback interface that nobody listens on. */
+/** Ports that no system hands out by itself: those stay free while a container is stopped. */
+const FIRST_PORT = 20_000
+const LAST_PORT = 32_000
+const MOST_TRIES = 100
+
+/**
+ * A port of the loopback interface that nobody listens on. Not one that `listen(0)` would give: the
+ * system gives those to outgoing connections too, and one that is tried again and again while its
+ * server is down ends up connected to itself.
+ */
 export async function freePort(): Promise<number> {
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
+    const port = randomInt(FIRST_PORT, LAST_PORT)
+    if (await isFree(port)) return port
+  }
+  throw new Error(`no free port among ${MOST_TRIES} between ${FIRST_PORT} and ${LAST_PORT}`)
+}
+
+async function isFree(port: number): Promise<boolean> {
   const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve)
+  const listens = await new Promise<boolean>((resolve) => {
+    server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
   })
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+  if (listens) await new Promise((resolve) => server.close(resolve))
+  return listens
 }
 
 /**
