@@ -1,5 +1,6 @@
 import type { Connection, ConnectionOptions } from '@platformatic/kafka'
 
+import { apiVersions } from './cluster-requests.ts'
 import type { Platformatic } from './platformatic-package.ts'
 import { platformaticTrouble } from './platformatic-trouble.ts'
 
@@ -38,7 +39,7 @@ export class PlatformaticConnection {
   }
 
   get isConnected(): boolean {
-    return this.#connection?.isConnected() === true
+    return this.#connecting === null && this.#connection?.isConnected() === true
   }
 
   /** For cutting. */
@@ -71,7 +72,10 @@ export class PlatformaticConnection {
   async send(key: number, version: number, encode: () => Promise<Buffer>): Promise<Buffer> {
     await this.#open()
     const body = await encode()
-    const connection = await this.#open()
+    return this.#write(await this.#open(), key, version, body)
+  }
+
+  #write(connection: Connection, key: number, version: number, body: Buffer): Promise<Buffer> {
     const { Writer } = this.#settings.library
     const payload = (): never => {
       const writer = Writer.create()
@@ -104,11 +108,10 @@ export class PlatformaticConnection {
   }
 
   async #open(): Promise<Connection> {
+    if (this.#connecting !== null) return this.#connecting
     const connection = this.#connection
     if (connection?.isConnected() === true) return connection
-    if (this.#connecting === null) {
-      this.#connecting = this.#connect().finally(() => (this.#connecting = null))
-    }
+    this.#connecting = this.#connect().finally(() => (this.#connecting = null))
     return this.#connecting
   }
 
@@ -128,6 +131,8 @@ export class PlatformaticConnection {
     connection.on('close', () => connection.close(() => undefined))
     try {
       await connection.connect(host, port)
+      // A port may be open although no broker is behind it: what is written there may have been written.
+      await this.#write(connection, apiVersions.key, apiVersions.version, Buffer.alloc(0))
       return connection
     } catch (error) {
       connection.socket?.destroy()
