@@ -53,8 +53,9 @@ function filesOf(place: string): string {
 
 /** Of the adapters' tests those that need no broker. */
 const rabbitmqParts = [
-  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,errors,management}.test.ts',
-  'adapters/rabbitmq/{members,options,publish-frames,settles,supervisor,topics}.test.ts',
+  'adapters/rabbitmq/{balance,channel-ending,channel-events,confirms,consumer-channel}.test.ts',
+  'adapters/rabbitmq/{errors,management,members,options,publish-frames,settles}.test.ts',
+  'adapters/rabbitmq/{supervisor,topics}.test.ts',
 ]
 
 /** What `npm test` runs of RabbitMQ: the suite on one node with both types of queues, and short faults. */

@@ -170,8 +170,13 @@ export class ConsumerChannel implements Settler {
    */
   settle(delivery: RabbitmqDelivery, how: Settling): void {
     const { settles, share } = this.#parts
+    if (delivery.state === 'abandoned') return this.#stale(delivery)
     if (delivery.state !== 'held') return
-    if (this.#ending.end !== null) return this.#stale(delivery)
+    // Its place is still taken while the channel is being closed.
+    if (this.#ending.end !== null) {
+      share.room.give(delivery.bytes)
+      return this.#stale(delivery)
+    }
     delivery.state = how
     if (how === 'release' && share.isSingleActive) settles.keep()
     else settles.add(delivery)

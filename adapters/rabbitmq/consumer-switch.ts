@@ -31,13 +31,18 @@ export class ConsumerSwitch {
    */
   turn(on: boolean): Promise<void> {
     this.#wanted = on
+    if (this.#turning === null && this.#isAsWanted) return Promise.resolve()
     this.#turning ??= this.#turn()
     return this.#turning
   }
 
+  get #isAsWanted(): boolean {
+    return this.#wanted === (this.#tag !== null)
+  }
+
   async #turn(): Promise<void> {
     try {
-      while (this.#wanted !== (this.#tag !== null)) {
+      while (!this.#isAsWanted) {
         if (this.#tag === null) this.#tag = await this.#consume()
         else await this.#cancel(this.#tag)
       }

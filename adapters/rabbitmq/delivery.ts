@@ -28,8 +28,8 @@ export class RabbitmqDelivery implements Delivery {
   /** The channel's number for it. */
   readonly tag: number
   readonly bytes: number
-  /** held: to be settled. A way of settling: decided, not written yet. done: written, or never to be. */
-  state: 'held' | Settling | 'done' = 'held'
+  /** held: to be settled. A way of settling: decided, not written yet. done: written, or never to be. abandoned: its channel was over first. */
+  state: 'held' | Settling | 'done' | 'abandoned' = 'held'
   /** Its neighbours among those of the channel that are not written yet, by tag. */
   previous: RabbitmqDelivery | null = null
   next: RabbitmqDelivery | null = null

@@ -126,6 +126,7 @@ export class Settles {
     for (let one = this.#first; one !== null; one = one.next) {
       if (one.state === 'held') held.push(one)
     }
+    for (const one of held) one.state = 'abandoned'
     this.#first = this.#last = null
     this.#held = 0
     return held
