@@ -6,7 +6,7 @@ import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
 import { assign, type GroupMember } from './assigner.ts'
 import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
-import { groupError, troubleOf } from './group-errors.ts'
+import { groupError, troubleOf, type GroupTrouble } from './group-errors.ts'
 import type { GroupLink, Joined, Member } from './group-link.ts'
 import { nameOf } from './part-name.ts'
 import { decodeAssignment, decodeClaim, encodeAssignment, encodeClaim } from './group-protocol.ts'
@@ -104,9 +104,8 @@ export class Membership {
   heard(error: unknown, epoch: number): void {
     const trouble = troubleOf(error)
     if (trouble === 'moved') this.#options.link.forgetCoordinator()
-    // The next heartbeat says which of both it is.
-    const isOver = trouble === 'fenced' || trouble === 'rebalance'
-    if (isOver && epoch === this.#epoch) this.#wake.ring()
+    // The next heartbeat says which of them it is.
+    if (mustJoin(trouble) && epoch === this.#epoch) this.#wake.ring()
   }
 
   /** Joins, and goes on until `close`. Rejects when the group does not take us by the deadline. */
@@ -206,8 +205,12 @@ export class Membership {
       case 'rebalance':
         this.#heardAt = this.#options.clock.now()
         return true
+      case 'overtaken':
+        this.#lose()
+        return true
       case 'fenced':
         this.#lose()
+        // A valid one is kept: who comes as somebody else leaves a member behind that all others wait for.
         this.#memberId = ''
         return true
       case 'moved':
@@ -240,8 +243,8 @@ export class Membership {
         if (trouble === 'forbidden' || clock.now() >= deadline || this.#isClosed) throw error
         this.#judge(error)
         this.#isOverdue(longestMs)
-        const isAtOnce = (trouble === 'rebalance' || trouble === 'fenced') && failures <= AT_ONCE
-        if (!isAtOnce) await this.#wake.sleep(backoff.delayFor(failures, random))
+        if (!mustJoin(trouble) || failures > AT_ONCE)
+          await this.#wake.sleep(backoff.delayFor(failures, random))
       }
     }
   }
@@ -380,6 +383,11 @@ export class Membership {
     const message = `a heartbeat of group "${spec.groupId}" was due ${Math.round(lateMs)} ms ago: something kept the event loop busy. After ${spec.sessionTimeoutMs} ms the group takes this consumer for dead`
     emit({ type: 'warning', code: 'kafka.event-loop-busy', message })
   }
+}
+
+/** Nothing but joining again helps. */
+function mustJoin(trouble: GroupTrouble): boolean {
+  return trouble === 'rebalance' || trouble === 'overtaken' || trouble === 'fenced'
 }
 
 function byName(parts: readonly TopicPartition[]): Map<string, TopicPartition> {

@@ -22,6 +22,7 @@ function brokerError(code: number, type: string): Error {
 }
 
 const rebalancing = (): Error => brokerError(27, 'REBALANCE_IN_PROGRESS')
+const overtaken = (): Error => brokerError(22, 'ILLEGAL_GENERATION')
 const unknownMember = (): Error => brokerError(25, 'UNKNOWN_MEMBER_ID')
 const notCoordinator = (): Error => brokerError(16, 'NOT_COORDINATOR_FOR_GROUP')
 const away = (): Error => Object.assign(new Error('gone'), { name: 'KafkaJSConnectionError' })
@@ -285,6 +286,23 @@ describe('a membership', () => {
     expect(stage.link.claims.at(-1)).toMatchObject({ generation: -1, owned: [] })
     expect(stage.membership.memberOf(2)?.id).toBe('m2')
     expect(stage.membership.memberOf(1)).toBeNull()
+  })
+
+  it('loses everything when the group went on without it, and comes back as who it is', async () => {
+    const stage = await new Stage().started()
+    stage.link.beats = [fails(overtaken)]
+    await stage.clock.advance(1_000)
+    expect(stage.told.slice(1)).toEqual(['lost 1', 'assigned 2: orders/0 orders/1'])
+    expect(stage.link.claims.at(-1)).toMatchObject({ generation: -1, owned: [] })
+    expect(stage.membership.memberOf(2)?.id).toBe('m1')
+  })
+
+  it('comes back as who it is when what comes of a join is overtaken by the next one', async () => {
+    const stage = new Stage()
+    stage.link.syncs = [fails(overtaken)]
+    await stage.started()
+    expect(stage.membership.memberOf(1)?.id).toBe('m1')
+    expect(stage.link.asked).toEqual(['join ', 'sync', 'join m1', 'sync'])
   })
 
   it('knows by its own clock when the group must have given it up', async () => {
