@@ -183,6 +183,8 @@ export interface ConsumerCallbacks {
   ): void
   /** The log has nothing at the offset where reading should go on: it waits for a `seek`. */
   outOfRange(epoch: number, part: TopicPartition, asked: bigint, log: LogRange): void
+  /** Partitions that could not be read for some seconds, and why; `null`: all are read again. */
+  troubled(epoch: number, trouble: string | null): void
   /** This consumer will deliver nothing more (crash, silence): close it and make a new one. */
   failed(error: HoldfastError): void
 }

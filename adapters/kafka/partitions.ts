@@ -41,6 +41,8 @@ export interface PartitionsOptions {
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
   readonly health: TellHealth
+  /** The same of reading alone. */
+  readonly readingHealth: TellHealth
 }
 
 /** What all partitions together have waiting here, and each of them at least and at most. */
@@ -116,6 +118,7 @@ export class Partitions {
       lost: () => unlessOver(() => this.#lost()),
       records: (_, part, records, next, highWatermark) =>
         unlessOver(() => this.#received(part, records, next, highWatermark)),
+      troubled: (_, trouble) => unlessOver(() => this.#troubled(trouble)),
       outOfRange: (_, part, asked, log) => unlessOver(() => this.#outOfRange(part, asked, log)),
     }
   }
@@ -130,6 +133,7 @@ export class Partitions {
   /** The membership is over, and all that it had. */
   detach(): void {
     this.#consumer = null
+    this.#troubled(null)
     this.loseAll()
   }
 
@@ -207,6 +211,10 @@ export class Partitions {
     const { health, groupId } = this.#options
     this.loseAll()
     health('away', `group "${groupId}" has given this consumer up, or cannot be reached`)
+  }
+
+  #troubled(trouble: string | null): void {
+    this.#options.readingHealth(trouble === null ? 'up' : 'weak', trouble)
   }
 
   #assigned(epoch: number, parts: readonly TopicPartition[]): void {

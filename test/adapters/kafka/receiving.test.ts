@@ -751,6 +751,34 @@ describe('a log that lost something', () => {
   })
 })
 
+describe('reading that does not get on', () => {
+  it('is a weakness until it does, whatever is assigned meanwhile', async () => {
+    const stage = await new ReceivingStage().receive()
+    const { consumer } = stage.driver
+    consumer.callbacks.troubled(1, 'its leader is away')
+    expect(stage.healths.at(-1)).toEqual(['weak', 'its leader is away'])
+    consumer.assign([part(0), part(1)])
+    expect(stage.healths.at(-1)).toEqual(['weak', 'its leader is away'])
+    consumer.callbacks.troubled(2, null)
+    expect(stage.healths.at(-1)).toEqual(['up', null])
+    await stage.close()
+  })
+
+  it('is over with the membership it is of', async () => {
+    const stage = await new ReceivingStage().receive()
+    const { consumer } = stage.driver
+    consumer.callbacks.troubled(1, 'its leader is away')
+    consumer.callbacks.failed(new HoldfastError('connection-lost', 'it crashed'))
+    await stage.clock.settle()
+    expect(stage.healths.at(-1)).toEqual(['away', 'it crashed'])
+    await stage.clock.advance(1_000)
+    expect(stage.healths.at(-1)).toEqual(['up', null])
+    consumer.callbacks.troubled(1, 'the one before')
+    expect(stage.healths.at(-1)).toEqual(['up', null])
+    await stage.close()
+  })
+})
+
 describe('a consumer that fails', () => {
   it('is replaced by another one, which goes on', async () => {
     const stage = new ReceivingStage()
