@@ -8,6 +8,7 @@ import { assign, type GroupMember } from './assigner.ts'
 import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
 import { groupError, troubleOf, type GroupTrouble } from './group-errors.ts'
 import type { GroupLink, Joined, Member } from './group-link.ts'
+import { JoinWatch } from './join-watch.ts'
 import { nameOf } from './part-name.ts'
 import { decodeAssignment, decodeClaim, encodeAssignment, encodeClaim } from './group-protocol.ts'
 
@@ -75,6 +76,11 @@ export class Membership {
   #layout = ''
   #wantsJoin = false
   #isJoining = false
+  /** As whom the coordinator knows us while a join is not at its end. */
+  #joined: Member | null = null
+  #watch: JoinWatch | null = null
+  /** Something was lost since the last join said what is ours. */
+  #hasLost = false
   #isClosed = false
   #running: Promise<void> = Promise.resolve()
 
@@ -124,6 +130,7 @@ export class Membership {
   /** Nothing new begins. */
   stop(): void {
     this.#isClosed = true
+    this.#watch?.end()
     this.#wake.ring()
   }
 
@@ -156,7 +163,7 @@ export class Membership {
 
   /** Until the group is to be joined again. */
   async #stay(): Promise<Left> {
-    const { clock, spec } = this.#options
+    const { clock } = this.#options
     for (let failures = 0; ;) {
       const beatAt = clock.now() + this.#pauseMs(failures)
       await this.#wake.sleep(Math.min(beatAt, this.#endsAt) - clock.now())
@@ -173,7 +180,7 @@ export class Membership {
       } catch (error) {
         if (this.#isClosed) return 'closed'
         failures++
-        const isOver = this.#judge(error) || this.#isOverdue(spec.sessionTimeoutMs)
+        const isOver = this.#judge(error, sentAt) || this.#isOverdue()
         if (isOver || this.#wantsJoin) return 'join-again'
       }
     }
@@ -198,12 +205,12 @@ export class Membership {
     return link.heartbeat(member, Math.min(clock.now() + withinMs, this.#endsAt))
   }
 
-  /** true: the group has to be joined again. What is lost by that is given up. */
-  #judge(error: unknown): boolean {
+  /** true: the group has to be joined again. What is lost by that is given up. `heardAt`: the coordinator knew of us then. */
+  #judge(error: unknown, heardAt: number): boolean {
     const { link } = this.#options
     switch (troubleOf(error)) {
       case 'rebalance':
-        this.#heardAt = this.#options.clock.now()
+        this.#heardAt = heardAt
         return true
       case 'overtaken':
         this.#lose()
@@ -224,16 +231,39 @@ export class Membership {
   }
 
   /** Nobody has heard of us for so long that others have what was ours. */
-  #isOverdue(longestMs: number): boolean {
-    if (this.#options.clock.now() - this.#heardAt < longestMs) return false
+  #isOverdue(): boolean {
+    if (this.#options.clock.now() < this.#endsAt) return false
     this.#lose()
     return true
   }
 
   async #join(deadline: Deadline): Promise<void> {
-    const { clock, random, spec } = this.#options
     this.#wantsJoin = false
-    if (this.#epoch > 0 && this.#generation >= 0) await this.#commitNow()
+    if (this.#generation < 0) return this.#joinUntil(deadline)
+    const watch = this.#watchJoin()
+    this.#watch = watch
+    try {
+      await this.#commitNow()
+      await this.#joinUntil(deadline)
+    } finally {
+      watch.end()
+      this.#watch = null
+    }
+  }
+
+  #watchJoin(): JoinWatch {
+    const { link, clock, spec } = this.#options
+    return new JoinWatch({
+      ...{ link, clock, sessionTimeoutMs: spec.sessionTimeoutMs },
+      member: () => this.#joined ?? { id: this.#memberId, generation: this.#generation },
+      heardAt: () => this.#heardAt,
+      heard: (at) => (this.#heardAt = Math.max(this.#heardAt, at)),
+      lost: () => this.#lose(),
+    })
+  }
+
+  async #joinUntil(deadline: Deadline): Promise<void> {
+    const { clock, random, spec } = this.#options
     const longestMs = Math.max(spec.sessionTimeoutMs, spec.rebalanceTimeoutMs + GRACE_MS)
     for (let failures = 1; !this.#isClosed; failures++) {
       try {
@@ -241,8 +271,8 @@ export class Membership {
       } catch (error) {
         const trouble = troubleOf(error)
         if (trouble === 'forbidden' || clock.now() >= deadline || this.#isClosed) throw error
-        this.#judge(error)
-        this.#isOverdue(longestMs)
+        this.#judge(error, clock.now())
+        this.#isOverdue()
         if (!mustJoin(trouble) || failures > AT_ONCE)
           await this.#wake.sleep(backoff.delayFor(failures, random))
       }
@@ -253,13 +283,18 @@ export class Membership {
   async #round(deadline: Deadline): Promise<void> {
     const { link, clock, requestTimeoutMs } = this.#options
     const owned = [...this.#owned.values()]
+    this.#hasLost = false
+    this.#joined = null
     const topics = this.#topics
     const metadata = encodeClaim({ topics, generation: this.#generation, owned })
     const protocols = [OURS, THEIRS].map((name) => ({ name, metadata }))
     this.#isJoining = true
     const joining = link.join(this.#memberId, protocols, deadline)
     const joined = await joining.finally(() => (this.#isJoining = false))
+    // It may have lain here for long.
+    this.#isOverdue()
     this.#memberId = joined.member.id
+    this.#joined = joined.member
     this.#heardAt = clock.now()
     this.#lookAt = Number.POSITIVE_INFINITY
     const assignments = joined.isLeader ? await this.#divide(joined) : new Map<string, Buffer>()
@@ -267,7 +302,10 @@ export class Membership {
     const assignment = await link.sync(joined.member, assignments, syncBy)
     this.#heardAt = clock.now()
     this.#generation = joined.member.generation
+    this.#joined = null
     if (!this.#isClosed) this.#take(decodeAssignment(assignment), joined.protocol === OURS)
+    // Others wait for what we said is ours, and was lost since.
+    if (this.#hasLost) this.#joinAgain()
   }
 
   /** As the leader: who gets what. */
@@ -358,6 +396,8 @@ export class Membership {
     if (this.#generation < 0) return
     const epoch = this.#epoch
     this.#generation = -1
+    this.#hasLost = true
+    this.#watch?.end()
     this.#owned.clear()
     this.#assigned.clear()
     listener.readable([])
