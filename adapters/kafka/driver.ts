@@ -232,6 +232,8 @@ export interface DriverConsumer {
     offsets: readonly CommitOffset[],
     deadline: Deadline,
   ): Promise<TransactResult>
+  /** Joins again for nothing but another generation, under which what is still on its way under this one is refused. */
+  renew?(): void
   /** Where reading of that partition goes on. */
   seek(part: TopicPartition, offset: bigint): void
   /** Leaves the group. Idempotent, never rejects. */

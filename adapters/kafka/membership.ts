@@ -127,6 +127,11 @@ export class Membership {
     this.#joinAgain()
   }
 
+  /** Joins again for another generation. */
+  renew(): void {
+    this.#joinAgain()
+  }
+
   /** Nothing new begins. */
   stop(): void {
     this.#isClosed = true

@@ -175,8 +175,10 @@ export class Partitions {
   ): Promise<TransactResult> {
     return this.#commits.alone(source, async (remembers) => {
       const consumer = this.#consumer
-      const pending = this.has(source) ? source.pendingAfter(done, remembers) : null
-      if (consumer?.transact === undefined || pending === null) return 'aborted'
+      if (consumer?.transact === undefined || !this.has(source)) return 'aborted'
+      if (this.#commits.isInDoubt({ consumer, epoch: this.#epoch })) return 'aborted'
+      const pending = source.pendingAfter(done, remembers)
+      if (pending === null) return 'aborted'
       const result = await consumer.transact(this.#epoch, rounds, [pending], deadline)
       if (result === 'unknown') this.#beginAnew(source)
       if (result !== 'committed' || source.state === 'lost') return result

@@ -309,6 +309,14 @@ describe('a membership', () => {
     expect(stage.membership.memberOf(1)).toBeNull()
   })
 
+  it('joins for another generation when it is asked to, and keeps what it has', async () => {
+    const stage = await new Stage().started()
+    stage.membership.renew()
+    await stage.clock.advance(100)
+    expect(stage.told.slice(1)).toEqual(['revoking 1', 'assigned 2: orders/0 orders/1'])
+    expect(stage.membership.memberOf(2)).toEqual({ id: 'm1', generation: 2 })
+  })
+
   it('loses everything when the group went on without it, and comes back as who it is', async () => {
     const stage = await new Stage().started()
     stage.link.beats = [fails(overtaken)]
