@@ -40,6 +40,8 @@ export interface PartitionsOptions {
   readonly levelOf: (kafkaTopic: string) => number | null
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
+  /** These are not ours any more. */
+  readonly gone: (sources: readonly PartitionSource[]) => void
   readonly health: TellHealth
   /** The same of reading alone. */
   readonly readingHealth: TellHealth
@@ -341,6 +343,7 @@ export class Partitions {
       this.#sources.delete(source.name)
       this.#commits.forget(source)
     }
+    this.#options.gone(sources)
     this.#missed += count
     if (count > 0) context.emit({ type: 'settle.failed', count, error: missedError(count) })
     if (told.length > 0) sink.lost(told)

@@ -31,6 +31,8 @@ export interface TopicReaderOptions {
   readonly nextEpoch: () => number
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
+  /** These are not ours any more. */
+  readonly gone: (sources: readonly PartitionSource[]) => void
   readonly health: TellHealth
   /** It cannot go on, and trying again does not help. */
   readonly ended: (error: HoldfastError) => void

@@ -690,6 +690,42 @@ describe('retry topics', () => {
     await stage.close()
   })
 
+  it('come when they are due, whatever else was lost meanwhile', async () => {
+    const stage = new ReceivingStage()
+    stage.levels = [5_000, 6_000].map((levelMs) => ({ topic: retryOf(levelMs), levelMs }))
+    const parts = [part(0, retryOf(5_000)), part(0, retryOf(6_000))]
+    await stage.receive({ parts })
+    for (const { topic } of parts) stage.driver.append(`${topic}/0`, [topic])
+    await stage.clock.advance(3_000)
+    stage.driver.consumer.assign([parts[1]!])
+    await stage.clock.advance(2_900)
+    expect(stage.bodies).toEqual([])
+    await stage.clock.advance(200)
+    expect(stage.bodies).toEqual([retryOf(6_000)])
+    await stage.close()
+  })
+
+  it('are not waited for any more when they are lost', async () => {
+    const stage = new ReceivingStage()
+    const [day, week] = [86_400_000, 7 * 86_400_000]
+    stage.levels = [day, week].map((levelMs) => ({ topic: retryOf(levelMs), levelMs }))
+    const parts = [part(0, retryOf(day)), part(0, retryOf(week))]
+    await stage.receive({ parts })
+    const before = stage.clock.timers
+    stage.driver.append(`${retryOf(day)}/0`, ['in a day'])
+    await stage.clock.settle()
+    stage.driver.append(`${retryOf(week)}/0`, ['in a week'])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before + 1)
+    stage.driver.consumer.assign([parts[1]!])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before + 1)
+    stage.driver.consumer.assign([])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before)
+    await stage.close()
+  })
+
   it('wait no longer than their delay, however far ahead the broker is in time', async () => {
     const stage = new ReceivingStage()
     stage.levels = [{ topic: retryOf(5_000), levelMs: 5_000 }]
