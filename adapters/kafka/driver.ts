@@ -137,8 +137,8 @@ export interface FetchedRecord {
   readonly value: Buffer | null
   readonly headers: RecordHeaders
   readonly timestampMs: number
-  /** Length of the value, where that costs less than the value. */
-  readonly valueBytes?: number
+  /** Length of key, value and headers together, or a few bytes more, where that is known. */
+  readonly bytes?: number
   /** Shows all headers, where that costs less than `headers`. */
   eachHeader?(visitor: HeaderVisitor): void
   /** The same with bytes of its own. */

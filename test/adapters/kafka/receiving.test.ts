@@ -151,6 +151,37 @@ describe('what is handed over', () => {
     await stage.close()
   })
 
+  it.each([
+    ['keys', { key: 'x'.repeat(100_000) }],
+    ['headers', { headers: [['h', 'x'.repeat(100_000)]] }],
+  ] as const)('counts bytes of %s as those of values, and gives them back', async (_, given) => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(20), given)
+    await stage.receive({ maxHeld: { bytes: 1_000_000 } })
+    for (let done = 0; done < 20;) {
+      const held = [...stage.listener.held]
+      expect(held.length).toBeGreaterThanOrEqual(Math.min(5, 20 - done))
+      expect(held.length).toBeLessThan(10)
+      for (const one of held) stage.listener.ack(one)
+      done += held.length
+      await stage.clock.settle()
+    }
+    expect(stage.bodies).toEqual(numbers(20))
+    await stage.close()
+  })
+
+  it('reads no further when keys or headers of what waits are large', async () => {
+    const stage = await new ReceivingStage().receive()
+    stage.receiver.pause()
+    stage.driver.append('orders/0', numbers(20), { headers: [['h', 'x'.repeat(100_000)]] })
+    await stage.clock.settle()
+    expect(stage.driver.consumer.paused).toContain('orders/0')
+    stage.receiver.resume()
+    await stage.clock.settle()
+    expect(stage.bodies).toEqual(numbers(20))
+    await stage.close()
+  })
+
   it('stops at pause, also what is read meanwhile, and goes on at resume', async () => {
     const stage = await new ReceivingStage().receive()
     stage.receiver.pause()
