@@ -5,7 +5,14 @@ import { withDeadline } from '../../src/policy/deadline.ts'
 import { brokerErrorOf } from './admin-errors.ts'
 import type { CommitOffset, CommittedOffset, LogRange, TopicPartition } from './driver.ts'
 import type { FetchAnswers, FetchLimits, FetchPart } from './fetch-protocol.ts'
-import type { GroupLink, GroupProtocol, Joined, Leaders, Member } from './group-link.ts'
+import type {
+  GroupLink,
+  GroupProtocol,
+  HeartbeatLink,
+  Joined,
+  Leaders,
+  Member,
+} from './group-link.ts'
 import { clusterOf, type Cluster, type Clusters, type Metadata, type Node } from './cluster.ts'
 import { fetchFrom } from './cluster-fetch.ts'
 import { coordinatorOf } from './cluster-lookup.ts'
@@ -113,6 +120,19 @@ export class ClusterGroupLink implements GroupLink {
     await this.#coordinated(deadline, 'a heartbeat', (node) =>
       node.heartbeat(this.#sayWho(member, 'groupGenerationId')),
     )
+  }
+
+  beside(): HeartbeatLink {
+    const link = new ClusterGroupLink(this.#options)
+    let opening: Promise<void> | null = null
+    return {
+      heartbeat: async (member, deadline) => {
+        opening ??= link.open(deadline)
+        await opening
+        await link.heartbeat(member, deadline)
+      },
+      close: (deadline) => link.close(deadline),
+    }
   }
 
   async leave(member: Member, deadline: Deadline): Promise<void> {

@@ -5,6 +5,12 @@ import { exponential } from '../../src/policy/backoff.ts'
 import type { DriverConsumer } from './driver.ts'
 import type { PartitionSource, Pending } from './partition-source.ts'
 
+/** Who commits, and for which assignment. */
+interface Committer {
+  readonly consumer: DriverConsumer
+  readonly epoch: number
+}
+
 /** What commits are made with. */
 export interface CommitsOptions {
   readonly clock: Clock
@@ -12,7 +18,7 @@ export interface CommitsOptions {
   readonly emit: Emit
   readonly groupId: string
   /** Who commits, and under which assignment; `null`: nobody at present. */
-  readonly member: () => { readonly consumer: DriverConsumer; readonly epoch: number } | null
+  readonly member: () => Committer | null
   /** The client writes metadata beside offsets. */
   readonly remembers: boolean
   readonly requestTimeoutMs: number
@@ -55,6 +61,8 @@ export class Commits {
   /** Commits begun so far, and the last of them that the broker has. */
   #begun = 0
   #made = 0
+  /** The last assignment of which a commit was not answered: it may reach the broker at any time. */
+  #doubtful: Committer | null = null
   #failures = 0
   #failingSince: number | null = null
   /** What is done beyond the offset is told too; until the broker refuses it as too large. */
@@ -111,6 +119,11 @@ export class Commits {
       this.#alone.delete(source)
       this.touch(source, true)
     }
+  }
+
+  /** A commit of that assignment may still be on its way, and would take back what a transaction commits. */
+  isInDoubt({ consumer, epoch }: Committer): boolean {
+    return consumer === this.#doubtful?.consumer && epoch === this.#doubtful.epoch
   }
 
   close(): void {
@@ -180,7 +193,7 @@ export class Commits {
   }
 
   async #commit(
-    { consumer, epoch }: NonNullable<ReturnType<CommitsOptions['member']>>,
+    { consumer, epoch }: Committer,
     pending: ReadonlyMap<PartitionSource, Pending>,
   ): Promise<boolean> {
     const { clock, requestTimeoutMs } = this.#options
@@ -191,9 +204,18 @@ export class Commits {
       return true
     } catch (error) {
       for (const source of pending.keys()) if (source.state !== 'lost') this.#dirty.add(source)
+      if (isUnanswered(error)) this.#doubt({ consumer, epoch })
       this.#failed(error)
       return false
     }
+  }
+
+  /** Of plain commits the next one puts it right; a transaction is to be the last word. */
+  #doubt(committer: Committer): void {
+    const { consumer } = committer
+    if (consumer.transact === undefined || this.isInDoubt(committer)) return
+    this.#doubtful = committer
+    consumer.renew?.()
   }
 
   #succeeded(): void {
@@ -227,4 +249,9 @@ export class Commits {
       return false
     })
   }
+}
+
+/** No broker has said what became of it. */
+function isUnanswered(error: unknown): boolean {
+  return !isHoldfastError(error) || error.code === 'timeout' || error.code === 'connection-lost'
 }

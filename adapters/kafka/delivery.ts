@@ -16,6 +16,7 @@ export class KafkaDelivery extends Tracked implements Delivery {
   readonly source: Holder
   readonly attempt: number
   readonly redelivered: Delivery['redelivered']
+  /** What its record takes: key, body and headers. */
   readonly bytes: number
   /** Its bytes are its own. */
   isDetached = false
@@ -26,13 +27,14 @@ export class KafkaDelivery extends Tracked implements Delivery {
     source: Holder,
     attempt: number,
     redelivered: Delivery['redelivered'],
+    bytes: number,
   ) {
     super()
     this.envelope = envelope
     this.source = source
     this.attempt = attempt
     this.redelivered = redelivered
-    this.bytes = envelope.body?.length ?? 0
+    this.bytes = bytes
   }
 
   get at(): Coordinates {

@@ -137,8 +137,8 @@ export interface FetchedRecord {
   readonly value: Buffer | null
   readonly headers: RecordHeaders
   readonly timestampMs: number
-  /** Length of the value, where that costs less than the value. */
-  readonly valueBytes?: number
+  /** Length of key, value and headers together, or a few bytes more, where that is known. */
+  readonly bytes?: number
   /** Shows all headers, where that costs less than `headers`. */
   eachHeader?(visitor: HeaderVisitor): void
   /** The same with bytes of its own. */
@@ -183,6 +183,8 @@ export interface ConsumerCallbacks {
   ): void
   /** The log has nothing at the offset where reading should go on: it waits for a `seek`. */
   outOfRange(epoch: number, part: TopicPartition, asked: bigint, log: LogRange): void
+  /** Partitions that could not be read for some seconds, and why; `null`: all are read again. */
+  troubled(epoch: number, trouble: string | null): void
   /** This consumer will deliver nothing more (crash, silence): close it and make a new one. */
   failed(error: HoldfastError): void
 }
@@ -230,6 +232,8 @@ export interface DriverConsumer {
     offsets: readonly CommitOffset[],
     deadline: Deadline,
   ): Promise<TransactResult>
+  /** Joins again for nothing but another generation, under which what is still on its way under this one is refused. */
+  renew?(): void
   /** Where reading of that partition goes on. */
   seek(part: TopicPartition, offset: bigint): void
   /** Leaves the group. Idempotent, never rejects. */

@@ -1,7 +1,7 @@
 import type { Finding } from '../../src/contract/topology.ts'
 import type { PartitionInfo } from './driver.ts'
 import type { FoundTopic } from './found.ts'
-import { keepsAsLong, maxMessageBytes, type TopicConfig } from './wanted.ts'
+import { keepsAsLong, LEAST_HEADROOM_BYTES, maxMessageBytes, type TopicConfig } from './wanted.ts'
 
 /** Copies that survive the loss of one while another is away. */
 const SAFE_REPLICATION = 3
@@ -97,10 +97,13 @@ function besideSource(topic: FoundTopic, config: TopicConfig, source: FoundTopic
 }
 
 function likeSource(config: TopicConfig, source: TopicConfig, add: Add): void {
-  const [largest, needed] = [maxMessageBytes(config), maxMessageBytes(source)]
+  const [largest, its] = [maxMessageBytes(config), maxMessageBytes(source)]
+  const needed = its + LEAST_HEADROOM_BYTES
   if (largest < needed) {
     const text =
-      'it takes smaller messages than the topic they come from: the largest could not be stored here, and would stay in their lane'
+      largest < its
+        ? 'it takes smaller messages than the topic they come from: the largest could not be stored here, and would stay in their lane'
+        : 'it takes messages no larger than the topic they come from: the largest of them have no room here for the headers that they get, and would lose their own or stay in their lane'
     const facts = { declared: `at least ${needed}`, found: String(largest) }
     add('warning', 'max-message-bytes', text, facts)
   }

@@ -2,11 +2,13 @@ import { type Clock, type Random, sleep } from '../../src/contract/clock.ts'
 import { HoldfastError, isHoldfastError } from '../../src/contract/errors.ts'
 import { exponential } from '../../src/policy/backoff.ts'
 import { Wake } from '../../src/policy/wake.ts'
+import { AnswerError } from './answer-error.ts'
 import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
 import type { FetchAnswer, FetchAnswers, FetchPart } from './fetch-protocol.ts'
 import { groupError } from './group-errors.ts'
 import type { GroupLink } from './group-link.ts'
 import { nameOf } from './part-name.ts'
+import { ReadingTrouble } from './reading-trouble.ts'
 import { readBatches, type Decompress } from './record-batch.ts'
 
 /** What fetching needs. */
@@ -16,7 +18,7 @@ export interface FetchingOptions {
   readonly clock: Clock
   readonly random: Random
   readonly decompress: Decompress
-  readonly listener: Pick<ConsumerCallbacks, 'records' | 'outOfRange' | 'failed'>
+  readonly listener: Pick<ConsumerCallbacks, 'records' | 'outOfRange' | 'troubled' | 'failed'>
   /** The assignment that what is read belongs to. */
   readonly epoch: () => number
   /** Any request. */
@@ -62,6 +64,7 @@ export class Fetching {
   readonly #options: FetchingOptions
   readonly #readings = new Map<string, Reading>()
   readonly #nodes = new Map<number, Wake>()
+  readonly #troubles: ReadingTrouble
   readonly #goneSince = new Map<string, number>()
   #looking: Promise<void> | null = null
   /** Something was left out then that may be wanted again soon. */
@@ -71,6 +74,8 @@ export class Fetching {
 
   constructor(options: FetchingOptions) {
     this.#options = options
+    const { clock, listener, epoch } = options
+    this.#troubles = new ReadingTrouble(clock, (trouble) => listener.troubled(epoch(), trouble))
   }
 
   /** These and no others may be read; a new one after its first `seek`. */
@@ -81,13 +86,16 @@ export class Fetching {
       const name = nameOf(part)
       this.#readings.set(name, before.get(name) ?? new Reading(part))
     }
+    this.#troubles.keep(this.#readings)
     this.#begin()
   }
 
   pause(parts: readonly TopicPartition[]): void {
     for (const part of parts) {
       const reading = this.#readings.get(nameOf(part))
-      if (reading !== undefined) reading.isPaused = true
+      if (reading === undefined) continue
+      reading.isPaused = true
+      this.#troubles.over(reading)
     }
     this.#leftOutAt = this.#options.clock.now()
   }
@@ -110,6 +118,7 @@ export class Fetching {
   close(): void {
     this.#isClosed = true
     this.#readings.clear()
+    this.#troubles.keep(this.#readings)
     for (const wake of this.#nodes.values()) wake.ring()
   }
 
@@ -174,10 +183,12 @@ export class Fetching {
     const { link, spec, clock, requestTimeoutMs } = this.#options
     const parts = readings.map(({ topic, partition, offset }) => ({ topic, partition, offset }))
     const limits = { ...spec, maxWaitMs: this.#waitMs() }
-    const deadline = clock.now() + limits.maxWaitMs + Math.min(requestTimeoutMs, LONGEST_ANSWER_MS)
+    const askedAt = clock.now()
+    const deadline = askedAt + limits.maxWaitMs + Math.min(requestTimeoutMs, LONGEST_ANSWER_MS)
+    const taken = new Set<string>()
     try {
       const answers = await link.fetch(node, parts, limits, deadline)
-      const isFine = await this.#takeAll(answers, parts)
+      const isFine = await this.#takeAll(answers, parts, askedAt, taken)
       // The broker would not answer before that.
       if (answers.throttleMs > 0) await sleep(clock, answers.throttleMs)
       return isFine
@@ -185,18 +196,26 @@ export class Fetching {
       if (this.#isClosed) return true
       if (isHoldfastError(error) && error.code === 'timeout') link.cut(node)
       else if (isFatal(error)) this.#fail(error)
+      const why = `its leader, node ${node}: ${textOf(error)}`
+      for (const one of readings) if (!taken.has(nameOf(one))) this.#failed(one, askedAt, why)
       this.#look()
       return false
     }
   }
 
-  async #takeAll({ error, parts }: FetchAnswers, asked: readonly FetchPart[]): Promise<boolean> {
-    if (error !== 0) throw new HoldfastError('unavailable', `error ${error} of a fetch`)
+  async #takeAll(
+    { error, parts }: FetchAnswers,
+    asked: readonly FetchPart[],
+    askedAt: number,
+    taken: Set<string>,
+  ): Promise<boolean> {
+    if (error !== 0) throw new HoldfastError('unavailable', new AnswerError(error).message)
     const offsets = new Map(asked.map((part) => [nameOf(part), part.offset]))
     let isFine = true
     for (const answer of parts) {
       const name = nameOf(answer)
-      isFine = (await this.#take(name, answer, offsets.get(name))) && isFine
+      isFine = (await this.#take(name, answer, offsets.get(name), askedAt)) && isFine
+      taken.add(name)
     }
     return isFine
   }
@@ -208,12 +227,18 @@ export class Fetching {
     return Math.round(Math.min(spec.maxWaitMs, Math.max(SHORTEST_WAIT_MS, sinceMs / 4)))
   }
 
-  async #take(name: string, answer: FetchAnswer, from: bigint | undefined): Promise<boolean> {
+  async #take(
+    name: string,
+    answer: FetchAnswer,
+    from: bigint | undefined,
+    askedAt: number,
+  ): Promise<boolean> {
     const { topic, error, records, highWatermark, aborted } = answer
     const reading = this.#readings.get(name)
     // It was given up, or somebody decided to go on elsewhere.
     if (reading === undefined || from === undefined || reading.offset !== from) return true
-    if (error !== 0) return this.#trouble(reading, error)
+    if (error !== 0) return this.#trouble(reading, error, askedAt)
+    this.#troubles.over(reading)
     this.#goneSince.delete(topic)
     if (records.length === 0) return true
     const { decompress, listener, epoch } = this.#options
@@ -225,8 +250,9 @@ export class Fetching {
     return true
   }
 
-  async #trouble(reading: Reading, error: number): Promise<boolean> {
+  async #trouble(reading: Reading, error: number, askedAt: number): Promise<boolean> {
     const { topic } = reading
+    if (error !== OUT_OF_RANGE) this.#failed(reading, askedAt, new AnswerError(error).message)
     switch (error) {
       case OUT_OF_RANGE:
         return this.#outOfRange(reading)
@@ -244,6 +270,12 @@ export class Fetching {
     }
     this.#look()
     return false
+  }
+
+  /** Of what is still to be read. */
+  #failed(reading: Reading, since: number, why: string): void {
+    const isWanted = this.#readings.get(nameOf(reading)) === reading && !reading.isPaused
+    if (isWanted) this.#troubles.failed(reading, since, why)
   }
 
   /** Reading waits for a decision: to begin somewhere else in silence would skip or repeat unseen. */
@@ -278,14 +310,19 @@ export class Fetching {
   async #lookUp(): Promise<void> {
     const { link, clock, spec, requestTimeoutMs } = this.#options
     const within = Math.min(requestTimeoutMs, LONGEST_ANSWER_MS)
+    const askedAt = clock.now()
     // Topics that were subscribed to later are among what is read.
     const read = [...this.#readings.values()].map(({ topic }) => topic)
     const topics = [...new Set([...spec.topics, ...read])]
     await link.refresh(topics, clock.now() + within).catch(() => undefined)
     const missing = [...this.#readings.values()].filter((one) => this.#leaderOf(one) < 0)
-    for (const { topic } of missing) {
-      if (link.leadersOf(topic) === null)
-        await this.#trouble(new Reading({ topic, partition: -1 }), UNKNOWN_TOPIC)
+    for (const one of missing) {
+      this.#failed(one, askedAt, 'it has no leader')
+      if (link.leadersOf(one.topic) === null) await this.#trouble(one, UNKNOWN_TOPIC, askedAt)
+    }
+    for (const one of this.#readings.values()) {
+      // Nobody reads it before somebody said where.
+      if (one.offset < 0n && this.#leaderOf(one) >= 0) this.#troubles.over(one)
     }
     if (missing.length > 0 && !this.#isClosed) await sleep(clock, LOOK_MS / 4)
   }
@@ -294,6 +331,10 @@ export class Fetching {
 function isFatal(error: unknown): boolean {
   if (!isHoldfastError(error)) return false
   return error.code === 'missing-package' || error.code === 'codec' || error.code === 'capability'
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 function gone(topic: string): HoldfastError {

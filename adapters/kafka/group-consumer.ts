@@ -126,6 +126,10 @@ export class GroupConsumer implements DriverConsumer {
     this.#membership.subscribe(topics)
   }
 
+  renew(): void {
+    this.#membership.renew()
+  }
+
   pause(parts: readonly TopicPartition[]): void {
     this.#fetching.pause(parts)
   }

@@ -2,18 +2,19 @@ import { HoldfastError, isHoldfastError, type ErrorCode } from '../../src/contra
 import { brokerErrorOf } from './admin-errors.ts'
 
 /**
- * What an error of a group's coordinator means. rebalance: join again. fenced: the membership is over.
- * moved: another node is the coordinator, or will be. too-large: the metadata of a commit. forbidden:
+ * What an error of a group's coordinator means. rebalance: join again. overtaken: the group went on without
+ * us, who are still its member: what was assigned is lost. fenced: the membership is over. moved: another node is the coordinator, or will be. too-large: the metadata of a commit. forbidden:
  * trying again does not help. passing: it may.
  */
-export type GroupTrouble = 'rebalance' | 'fenced' | 'moved' | 'too-large' | 'forbidden' | 'passing'
+export type GroupTrouble =
+  'rebalance' | 'overtaken' | 'fenced' | 'moved' | 'too-large' | 'forbidden' | 'passing'
 
 const troubles: ReadonlyMap<number, GroupTrouble> = new Map([
   [12, 'too-large'],
   [14, 'passing'],
   [15, 'moved'],
   [16, 'moved'],
-  [22, 'fenced'],
+  [22, 'overtaken'],
   [23, 'forbidden'],
   [24, 'forbidden'],
   [25, 'fenced'],
@@ -61,6 +62,7 @@ function codeOf(error: unknown): ErrorCode {
     case 'forbidden':
       return 'rejected'
     case 'fenced':
+    case 'overtaken':
     case 'rebalance':
       return 'aborted'
     case 'too-large':

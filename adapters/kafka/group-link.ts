@@ -27,6 +27,13 @@ export interface GroupProtocol {
 /** Leaders by partition of a topic; -1: none at present. */
 export type Leaders = ReadonlyMap<number, number>
 
+/** Connections that are made with the first heartbeat, to say nothing else on them. */
+export interface HeartbeatLink {
+  heartbeat(member: Member, deadline: Deadline): Promise<void>
+  /** Ends all connections. Never rejects. */
+  close(deadline: Deadline): Promise<void>
+}
+
 /**
  * Connections of one consumer: the requests a member of a group makes. Every one ends by its deadline,
  * and rejects with what the client says; `troubleOf` reads it.
@@ -41,6 +48,8 @@ export interface GroupLink {
     deadline: Deadline,
   ): Promise<Buffer>
   heartbeat(member: Member, deadline: Deadline): Promise<void>
+  /** For heartbeats while a join waits: behind that nothing is answered here. */
+  beside(): HeartbeatLink
   leave(member: Member, deadline: Deadline): Promise<void>
   commit(member: Member, offsets: readonly CommitOffset[], deadline: Deadline): Promise<void>
   committed(

@@ -6,8 +6,9 @@ import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
 import { assign, type GroupMember } from './assigner.ts'
 import type { ConsumerCallbacks, GroupSpec, TopicPartition } from './driver.ts'
-import { groupError, troubleOf } from './group-errors.ts'
+import { groupError, troubleOf, type GroupTrouble } from './group-errors.ts'
 import type { GroupLink, Joined, Member } from './group-link.ts'
+import { JoinWatch } from './join-watch.ts'
 import { nameOf } from './part-name.ts'
 import { decodeAssignment, decodeClaim, encodeAssignment, encodeClaim } from './group-protocol.ts'
 
@@ -75,6 +76,11 @@ export class Membership {
   #layout = ''
   #wantsJoin = false
   #isJoining = false
+  /** As whom the coordinator knows us while a join is not at its end. */
+  #joined: Member | null = null
+  #watch: JoinWatch | null = null
+  /** Something was lost since the last join said what is ours. */
+  #hasLost = false
   #isClosed = false
   #running: Promise<void> = Promise.resolve()
 
@@ -104,9 +110,8 @@ export class Membership {
   heard(error: unknown, epoch: number): void {
     const trouble = troubleOf(error)
     if (trouble === 'moved') this.#options.link.forgetCoordinator()
-    // The next heartbeat says which of both it is.
-    const isOver = trouble === 'fenced' || trouble === 'rebalance'
-    if (isOver && epoch === this.#epoch) this.#wake.ring()
+    // The next heartbeat says which of them it is.
+    if (mustJoin(trouble) && epoch === this.#epoch) this.#wake.ring()
   }
 
   /** Joins, and goes on until `close`. Rejects when the group does not take us by the deadline. */
@@ -122,9 +127,15 @@ export class Membership {
     this.#joinAgain()
   }
 
+  /** Joins again for another generation. */
+  renew(): void {
+    this.#joinAgain()
+  }
+
   /** Nothing new begins. */
   stop(): void {
     this.#isClosed = true
+    this.#watch?.end()
     this.#wake.ring()
   }
 
@@ -157,7 +168,7 @@ export class Membership {
 
   /** Until the group is to be joined again. */
   async #stay(): Promise<Left> {
-    const { clock, spec } = this.#options
+    const { clock } = this.#options
     for (let failures = 0; ;) {
       const beatAt = clock.now() + this.#pauseMs(failures)
       await this.#wake.sleep(Math.min(beatAt, this.#endsAt) - clock.now())
@@ -174,7 +185,7 @@ export class Membership {
       } catch (error) {
         if (this.#isClosed) return 'closed'
         failures++
-        const isOver = this.#judge(error) || this.#isOverdue(spec.sessionTimeoutMs)
+        const isOver = this.#judge(error, sentAt) || this.#isOverdue()
         if (isOver || this.#wantsJoin) return 'join-again'
       }
     }
@@ -199,15 +210,19 @@ export class Membership {
     return link.heartbeat(member, Math.min(clock.now() + withinMs, this.#endsAt))
   }
 
-  /** true: the group has to be joined again. What is lost by that is given up. */
-  #judge(error: unknown): boolean {
+  /** true: the group has to be joined again. What is lost by that is given up. `heardAt`: the coordinator knew of us then. */
+  #judge(error: unknown, heardAt: number): boolean {
     const { link } = this.#options
     switch (troubleOf(error)) {
       case 'rebalance':
-        this.#heardAt = this.#options.clock.now()
+        this.#heardAt = heardAt
+        return true
+      case 'overtaken':
+        this.#lose()
         return true
       case 'fenced':
         this.#lose()
+        // A valid one is kept: who comes as somebody else leaves a member behind that all others wait for.
         this.#memberId = ''
         return true
       case 'moved':
@@ -221,16 +236,39 @@ export class Membership {
   }
 
   /** Nobody has heard of us for so long that others have what was ours. */
-  #isOverdue(longestMs: number): boolean {
-    if (this.#options.clock.now() - this.#heardAt < longestMs) return false
+  #isOverdue(): boolean {
+    if (this.#options.clock.now() < this.#endsAt) return false
     this.#lose()
     return true
   }
 
   async #join(deadline: Deadline): Promise<void> {
-    const { clock, random, spec } = this.#options
     this.#wantsJoin = false
-    if (this.#epoch > 0 && this.#generation >= 0) await this.#commitNow()
+    if (this.#generation < 0) return this.#joinUntil(deadline)
+    const watch = this.#watchJoin()
+    this.#watch = watch
+    try {
+      await this.#commitNow()
+      await this.#joinUntil(deadline)
+    } finally {
+      watch.end()
+      this.#watch = null
+    }
+  }
+
+  #watchJoin(): JoinWatch {
+    const { link, clock, spec } = this.#options
+    return new JoinWatch({
+      ...{ link, clock, sessionTimeoutMs: spec.sessionTimeoutMs },
+      member: () => this.#joined ?? { id: this.#memberId, generation: this.#generation },
+      heardAt: () => this.#heardAt,
+      heard: (at) => (this.#heardAt = Math.max(this.#heardAt, at)),
+      lost: () => this.#lose(),
+    })
+  }
+
+  async #joinUntil(deadline: Deadline): Promise<void> {
+    const { clock, random, spec } = this.#options
     const longestMs = Math.max(spec.sessionTimeoutMs, spec.rebalanceTimeoutMs + GRACE_MS)
     for (let failures = 1; !this.#isClosed; failures++) {
       try {
@@ -238,10 +276,10 @@ export class Membership {
       } catch (error) {
         const trouble = troubleOf(error)
         if (trouble === 'forbidden' || clock.now() >= deadline || this.#isClosed) throw error
-        this.#judge(error)
-        this.#isOverdue(longestMs)
-        const isAtOnce = (trouble === 'rebalance' || trouble === 'fenced') && failures <= AT_ONCE
-        if (!isAtOnce) await this.#wake.sleep(backoff.delayFor(failures, random))
+        this.#judge(error, clock.now())
+        this.#isOverdue()
+        if (!mustJoin(trouble) || failures > AT_ONCE)
+          await this.#wake.sleep(backoff.delayFor(failures, random))
       }
     }
   }
@@ -250,13 +288,18 @@ export class Membership {
   async #round(deadline: Deadline): Promise<void> {
     const { link, clock, requestTimeoutMs } = this.#options
     const owned = [...this.#owned.values()]
+    this.#hasLost = false
+    this.#joined = null
     const topics = this.#topics
     const metadata = encodeClaim({ topics, generation: this.#generation, owned })
     const protocols = [OURS, THEIRS].map((name) => ({ name, metadata }))
     this.#isJoining = true
     const joining = link.join(this.#memberId, protocols, deadline)
     const joined = await joining.finally(() => (this.#isJoining = false))
+    // It may have lain here for long.
+    this.#isOverdue()
     this.#memberId = joined.member.id
+    this.#joined = joined.member
     this.#heardAt = clock.now()
     this.#lookAt = Number.POSITIVE_INFINITY
     const assignments = joined.isLeader ? await this.#divide(joined) : new Map<string, Buffer>()
@@ -264,7 +307,10 @@ export class Membership {
     const assignment = await link.sync(joined.member, assignments, syncBy)
     this.#heardAt = clock.now()
     this.#generation = joined.member.generation
+    this.#joined = null
     if (!this.#isClosed) this.#take(decodeAssignment(assignment), joined.protocol === OURS)
+    // Others wait for what we said is ours, and was lost since.
+    if (this.#hasLost) this.#joinAgain()
   }
 
   /** As the leader: who gets what. */
@@ -355,6 +401,8 @@ export class Membership {
     if (this.#generation < 0) return
     const epoch = this.#epoch
     this.#generation = -1
+    this.#hasLost = true
+    this.#watch?.end()
     this.#owned.clear()
     this.#assigned.clear()
     listener.readable([])
@@ -380,6 +428,11 @@ export class Membership {
     const message = `a heartbeat of group "${spec.groupId}" was due ${Math.round(lateMs)} ms ago: something kept the event loop busy. After ${spec.sessionTimeoutMs} ms the group takes this consumer for dead`
     emit({ type: 'warning', code: 'kafka.event-loop-busy', message })
   }
+}
+
+/** Nothing but joining again helps. */
+function mustJoin(trouble: GroupTrouble): boolean {
+  return trouble === 'rebalance' || trouble === 'overtaken' || trouble === 'fenced'
 }
 
 function byName(parts: readonly TopicPartition[]): Map<string, TopicPartition> {

@@ -10,7 +10,7 @@ import { Headway } from './headway.ts'
 import { incoming, type ReadAt, type ReadEnvelope } from './incoming.ts'
 import { decodeProgress } from './offset-metadata.ts'
 import { OffsetTracker, type Commit } from './offsets.ts'
-import { RecordQueue, valueBytesOf } from './record-queue.ts'
+import { bytesOf, RecordQueue } from './record-queue.ts'
 import type { Room } from './room.ts'
 
 /** What the partitions of one receiver share. */
@@ -307,21 +307,22 @@ export class PartitionSource implements Holder {
   }
 
   #take(record: FetchedRecord, place: number, batch: KafkaDelivery[]): boolean {
-    if (!this.#share.room.take(valueBytesOf(record), this.#has)) {
+    const bytes = bytesOf(record)
+    if (!this.#share.room.take(bytes, this.#has)) {
       this.wants = 'room'
       return false
     }
     this.queue.removeFirst()
-    const delivery = this.#deliveryOf(record, place)
+    const delivery = this.#deliveryOf(record, place, bytes)
     if (this.#tracker.take(delivery, place)) this.#hand(delivery, batch)
     else this.#share.room.give(delivery.bytes)
     return true
   }
 
-  #deliveryOf(record: FetchedRecord, place: number): KafkaDelivery {
+  #deliveryOf(record: FetchedRecord, place: number, bytes: number): KafkaDelivery {
     const envelope = incoming(record, this.#readAt)
     const made = madeBefore(envelope.headers)
-    return new KafkaDelivery(envelope, this, made + 1, this.#redelivered(place, made))
+    return new KafkaDelivery(envelope, this, made + 1, this.#redelivered(place, made), bytes)
   }
 
   /** What is in a retry topic was handed out elsewhere, or is a replay. */
@@ -341,7 +342,7 @@ export class PartitionSource implements Holder {
         break
       }
       const envelope: ReadEnvelope = before.envelope
-      const delivery = new KafkaDelivery(envelope, this, before.attempt, 'yes')
+      const delivery = new KafkaDelivery(envelope, this, before.attempt, 'yes', before.bytes)
       delivery.isDetached = before.isDetached
       this.#tracker.replace(before, delivery)
       this.#hand(delivery, batch)

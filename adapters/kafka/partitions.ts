@@ -40,7 +40,11 @@ export interface PartitionsOptions {
   readonly levelOf: (kafkaTopic: string) => number | null
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
+  /** These are not ours any more. */
+  readonly gone: (sources: readonly PartitionSource[]) => void
   readonly health: TellHealth
+  /** The same of reading alone. */
+  readonly readingHealth: TellHealth
 }
 
 /** What all partitions together have waiting here, and each of them at least and at most. */
@@ -116,6 +120,7 @@ export class Partitions {
       lost: () => unlessOver(() => this.#lost()),
       records: (_, part, records, next, highWatermark) =>
         unlessOver(() => this.#received(part, records, next, highWatermark)),
+      troubled: (_, trouble) => unlessOver(() => this.#troubled(trouble)),
       outOfRange: (_, part, asked, log) => unlessOver(() => this.#outOfRange(part, asked, log)),
     }
   }
@@ -130,6 +135,7 @@ export class Partitions {
   /** The membership is over, and all that it had. */
   detach(): void {
     this.#consumer = null
+    this.#troubled(null)
     this.loseAll()
   }
 
@@ -171,8 +177,10 @@ export class Partitions {
   ): Promise<TransactResult> {
     return this.#commits.alone(source, async (remembers) => {
       const consumer = this.#consumer
-      const pending = this.has(source) ? source.pendingAfter(done, remembers) : null
-      if (consumer?.transact === undefined || pending === null) return 'aborted'
+      if (consumer?.transact === undefined || !this.has(source)) return 'aborted'
+      if (this.#commits.isInDoubt({ consumer, epoch: this.#epoch })) return 'aborted'
+      const pending = source.pendingAfter(done, remembers)
+      if (pending === null) return 'aborted'
       const result = await consumer.transact(this.#epoch, rounds, [pending], deadline)
       if (result === 'unknown') this.#beginAnew(source)
       if (result !== 'committed' || source.state === 'lost') return result
@@ -207,6 +215,10 @@ export class Partitions {
     const { health, groupId } = this.#options
     this.loseAll()
     health('away', `group "${groupId}" has given this consumer up, or cannot be reached`)
+  }
+
+  #troubled(trouble: string | null): void {
+    this.#options.readingHealth(trouble === null ? 'up' : 'weak', trouble)
   }
 
   #assigned(epoch: number, parts: readonly TopicPartition[]): void {
@@ -331,6 +343,7 @@ export class Partitions {
       this.#sources.delete(source.name)
       this.#commits.forget(source)
     }
+    this.#options.gone(sources)
     this.#missed += count
     if (count > 0) context.emit({ type: 'settle.failed', count, error: missedError(count) })
     if (told.length > 0) sink.lost(told)

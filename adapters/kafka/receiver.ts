@@ -53,9 +53,9 @@ export class KafkaReceiver implements Receiver {
   readonly #readers: readonly TopicReader[]
   /** Partitions that may have something to hand over, longest waiting first. */
   #ready = new Set<PartitionSource>()
-  /** Those whose first record is not due yet. */
+  /** Those whose first record is not due yet; and when it is. */
   readonly #due: DelayQueue<PartitionSource>
-  readonly #waiting = new Set<PartitionSource>()
+  readonly #waiting = new Map<PartitionSource, number>()
   readonly #healths = new Map<string, readonly [Health, string | null]>()
   /** Only where the driver's transactions are fenced. */
   readonly transact?: NonNullable<Receiver['transact']>
@@ -188,6 +188,7 @@ export class KafkaReceiver implements Receiver {
         if (waitMs === 0) this.#makeReady(source)
         else this.#makeDue(source, waitMs)
       },
+      gone: (sources) => this.#forget(sources),
       health: (state, reason) => {
         this.#healths.set(topic, [state, reason])
         if (this.#state !== 'closed') health(...this.#worst())
@@ -212,8 +213,17 @@ export class KafkaReceiver implements Receiver {
 
   #makeDue(source: PartitionSource, waitMs: number): void {
     if (this.#state !== 'open' || this.#waiting.has(source)) return
-    this.#waiting.add(source)
+    this.#waiting.set(source, this.#options.context.clock.now() + waitMs)
     this.#due.add(waitMs, source)
+  }
+
+  /** A retry may be due in days: what was lost until then is not kept for it. */
+  #forget(sources: readonly PartitionSource[]): void {
+    for (const source of sources) this.#ready.delete(source)
+    if (sources.filter((source) => this.#waiting.delete(source)).length === 0) return
+    this.#due.clear()
+    const now = this.#options.context.clock.now()
+    for (const [source, dueAt] of this.#waiting) this.#due.add(Math.max(0, dueAt - now), source)
   }
 
   /** After what is happening now, so that all of an answer is there. */

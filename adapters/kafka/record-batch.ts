@@ -172,8 +172,8 @@ class BatchRecord implements FetchedRecord {
     return this.#valueBytes < 0 ? null : this.#view(this.#valueFrom, this.#valueBytes)
   }
 
-  get valueBytes(): number {
-    return Math.max(0, this.#valueBytes)
+  get bytes(): number {
+    return this.#end - this.#from
   }
 
   get headers(): RecordHeaders {
@@ -183,7 +183,7 @@ class BatchRecord implements FetchedRecord {
   }
 
   eachHeader(visitor: HeaderVisitor): void {
-    const reader = fields.moved(this.#bytes, this.#valueFrom + this.valueBytes)
+    const reader = fields.moved(this.#bytes, this.#valueFrom + Math.max(0, this.#valueBytes))
     for (let left = reader.whole(); left > 0; left--) {
       const nameBytes = reader.pass()
       const name = names.read(this.#bytes, reader.at - nameBytes, reader.at)

@@ -1,6 +1,6 @@
 import type { FetchedRecord, RecordHeaders } from './driver.ts'
 
-/** What a record costs beside its value. */
+/** What a record costs beside its bytes. */
 const OVERHEAD_BYTES = 256
 
 /** Records of one batch, and where reading goes on behind them. */
@@ -81,13 +81,17 @@ export class RecordQueue {
   }
 }
 
-/** Length of a record's value. */
-export function valueBytesOf(record: FetchedRecord): number {
-  return record.valueBytes ?? record.value?.length ?? 0
+/** Length of a record's key, value and headers. */
+export function bytesOf(record: FetchedRecord): number {
+  if (record.bytes !== undefined) return record.bytes
+  const { key, value, headers } = record
+  let sum = (key?.length ?? 0) + (value?.length ?? 0)
+  for (const [name, content] of headers) sum += name.length + (content?.length ?? 0)
+  return sum
 }
 
 function costOf(record: FetchedRecord): number {
-  return OVERHEAD_BYTES + valueBytesOf(record)
+  return OVERHEAD_BYTES + bytesOf(record)
 }
 
 function detached(record: FetchedRecord): FetchedRecord {

@@ -8,6 +8,7 @@ import { ClosedError, HoldfastError, isHoldfastError } from '../../src/contract/
 import { exponential } from '../../src/policy/backoff.ts'
 import { withDeadline } from '../../src/policy/deadline.ts'
 import { Wake } from '../../src/policy/wake.ts'
+import { Aspects } from './aspects.ts'
 import type { DriverConsumer, GroupSpec, KafkaDriver } from './driver.ts'
 import type { TellHealth } from './health.ts'
 import type { TopicNames } from './names-of.ts'
@@ -30,6 +31,8 @@ export interface TopicReaderOptions {
   readonly nextEpoch: () => number
   /** There may be something to hand over, after `waitMs`. */
   readonly ready: (source: PartitionSource, waitMs: number) => void
+  /** These are not ours any more. */
+  readonly gone: (sources: readonly PartitionSource[]) => void
   readonly health: TellHealth
   /** It cannot go on, and trying again does not help. */
   readonly ended: (error: HoldfastError) => void
@@ -84,6 +87,7 @@ export class TopicReader {
   readonly partitions: Partitions
   readonly #options: TopicReaderOptions
   readonly #names: TopicNames
+  readonly #health: TellHealth
   readonly #wake: Wake
   /** Ends waiting for a group that lets nobody in. */
   readonly #abandon = new AbortController()
@@ -101,8 +105,12 @@ export class TopicReader {
     this.#names = topics.names(topic)
     this.#wake = new Wake(context.clock)
     this.joined = new Promise((resolve) => (this.#tellJoined = resolve))
+    const aspects = new Aspects(options.health)
+    this.#health = aspects.of('group')
     this.partitions = new Partitions({
       ...options,
+      health: this.#health,
+      readingHealth: aspects.of('reading'),
       groupId: this.#names.groupId(subscription.group),
       requestTimeoutMs: options.options.requestTimeoutMs,
       levelOf: (kafkaTopic) => this.#levels.get(kafkaTopic) ?? null,
@@ -134,14 +142,13 @@ export class TopicReader {
   }
 
   async #run(): Promise<void> {
-    const { context, health } = this.#options
-    const { clock, random } = context
+    const { clock, random } = this.#options.context
     for (let failures = 0; !this.#isClosed;) {
       const startedAt = clock.now()
       const trouble = await this.#once()
       if (this.#isClosed) return
       this.partitions.detach()
-      health('away', trouble.message)
+      this.#health('away', trouble.message)
       if (fatal.has(trouble.code) && (await this.#isFatal(trouble))) return
       failures = clock.now() - startedAt >= GOOD_MS ? 1 : failures + 1
       await this.#wake.sleep(backoff.delayFor(failures, random))
@@ -161,7 +168,7 @@ export class TopicReader {
   }
 
   async #join(life: Life): Promise<void> {
-    const { driver, context, options, health } = this.#options
+    const { driver, context, options } = this.#options
     await this.#checkTopic()
     this.#levels = await this.#lookForLevels()
     const { clock } = context
@@ -179,7 +186,7 @@ export class TopicReader {
     if (this.#isClosed) return this.#dispose(consumer)
     this.#consumer = consumer
     this.#hasJoined = true
-    health('up', null)
+    this.#health('up', null)
     this.partitions.attach(consumer)
     this.#tellJoined()
   }

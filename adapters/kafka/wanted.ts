@@ -18,8 +18,10 @@ export interface CompanionTopic {
 /** Settings that nothing of ours is made without. */
 const SAFE: TopicConfig = Object.freeze({ 'unclean.leader.election.enable': 'false' })
 
-/** What headers of a retry or dead letter may add to a record of the largest size. */
+/** Room for what headers of a retry or dead letter add to a record of the largest size, in what is made here. */
 const HEADROOM_BYTES = 65_536
+/** They add less than that: reason, error text, counts and where it came from. */
+export const LEAST_HEADROOM_BYTES = 8_192
 /** A retry outlives a week without consumers, however soon the source forgets. */
 const LEAST_RETENTION_MS = 7 * 24 * 3_600_000
 

@@ -146,6 +146,7 @@ export class FakeConsumer implements DriverConsumer {
   subscribed: (readonly string[])[] = []
   epoch = 0
   isClosed = false
+  renewed = 0
   #isReading = false
 
   constructor(driver: FakeDriver, spec: GroupSpec, callbacks: ConsumerCallbacks) {
@@ -207,6 +208,10 @@ export class FakeConsumer implements DriverConsumer {
 
   subscribe(topics: readonly string[]): void {
     this.subscribed.push(topics)
+  }
+
+  renew(): void {
+    this.renewed++
   }
 
   async commit(epoch: number, offsets: readonly CommitOffset[]): Promise<void> {

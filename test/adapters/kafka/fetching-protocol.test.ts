@@ -101,6 +101,18 @@ const records = fc.array(
 )
 
 describe('readBatches', () => {
+  it('knows what a record takes with its key and headers', async () => {
+    const headers = [['name', Buffer.alloc(300)]] as const
+    const one = { key: Buffer.alloc(100), value: Buffer.alloc(200), headers, timestampMs: null }
+    const writer = new ByteWriter()
+    const identity = { producerId: -1n, producerEpoch: -1, sequence: -1, nowMs: 1_000 }
+    writeBatch(writer, [one], identity)
+    const [record] = (await readBatches(Buffer.from(writer.written), 0n, [], never)).records
+    expect(record?.bytes).toBeGreaterThanOrEqual(604)
+    expect(record?.bytes).toBeLessThan(620)
+    expect(record?.detached?.().bytes).toBe(record?.bytes)
+  })
+
   it('reads what kafkajs writes, field for field', async () => {
     const ats = fc.bigInt({ min: 0n, max: 2n ** 62n })
     await fc.assert(

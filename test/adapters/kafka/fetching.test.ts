@@ -124,6 +124,7 @@ class Stage {
   readonly got: string[] = []
   readonly failures: HoldfastError[] = []
   readonly outOfRange: string[] = []
+  readonly troubled: (string | null)[] = []
   readonly fetching: Fetching
   onRecords: (name: string) => void = () => undefined
 
@@ -144,6 +145,7 @@ class Stage {
         outOfRange: (_, one, asked, { begin, end }) => {
           this.outOfRange.push(`${nameOf(one)} ${asked} of ${begin} to ${end}`)
         },
+        troubled: (_, trouble) => void this.troubled.push(trouble),
         failed: (error) => void this.failures.push(error),
       },
     })
@@ -367,6 +369,75 @@ describe('fetching', () => {
     stage.read(part(0))
     await stage.clock.advance(100)
     expect(stage.failures[0]).toMatchObject({ code: 'missing-package', message: 'npm install it' })
+  })
+
+  describe('that does not get on is told', () => {
+    it('where a leader cannot be reached, and when it can', async () => {
+      const stage = new Stage()
+      stage.nodes.lead(1, part(0))
+      stage.nodes.lead(2, part(1))
+      stage.nodes.logs.set('orders/1', numbers(5))
+      const fetch = stage.nodes.fetch.bind(stage.nodes)
+      stage.nodes.fetch = (...args) =>
+        args[0] === 1 ? Promise.reject(new Error('connection refused')) : fetch(...args)
+      stage.read(part(0), part(1))
+      await stage.clock.advance(4_000)
+      expect(stage.troubled).toEqual([])
+      await stage.clock.advance(2_100)
+      expect(stage.troubled).toEqual([
+        expect.stringMatching(
+          /^partition 0 of topic "orders" could not be read for \d s: its leader, node 1: connection refused$/,
+        ),
+      ])
+      stage.nodes.fetch = fetch
+      await stage.clock.advance(2_000)
+      expect(stage.troubled.slice(1)).toEqual([null])
+      stage.fetching.close()
+    })
+
+    it('where it hangs', async () => {
+      const stage = new Stage()
+      stage.nodes.lead(1, part(0))
+      stage.nodes.hanging.add(1)
+      stage.nodes.cut = () => undefined
+      stage.read(part(0))
+      await stage.clock.advance(12_000)
+      expect(stage.troubled).toEqual([expect.stringContaining('node 1: no answer')])
+      stage.fetching.close()
+      expect(stage.troubled.at(-1)).toBeNull()
+    })
+
+    it('where there is none', async () => {
+      const stage = new Stage()
+      stage.nodes.lead(1, part(0))
+      stage.nodes.lead(-1, part(1), part(2))
+      stage.read(part(0), part(1), part(2))
+      await stage.clock.advance(6_500)
+      expect(stage.troubled).toEqual([
+        'partition 1 of topic "orders" could not be read for 5 s, like 1 others: it has no leader',
+      ])
+      stage.nodes.lead(1, part(1), part(2))
+      await stage.clock.advance(1_500)
+      expect(stage.troubled.slice(1)).toEqual([null])
+      stage.fetching.close()
+    })
+
+    it('where a node has trouble with it, for as long as it is to be read', async () => {
+      const stage = new Stage()
+      stage.nodes.lead(1, part(0), part(1))
+      stage.nodes.errors.set('orders/0', 56)
+      stage.read(part(0), part(1))
+      await stage.clock.advance(7_000)
+      expect(stage.troubled).toEqual([expect.stringContaining('KAFKA_STORAGE_ERROR')])
+      stage.fetching.pause([part(0)])
+      expect(stage.troubled.slice(1)).toEqual([null])
+      stage.fetching.resume([part(0)])
+      await stage.clock.advance(7_000)
+      expect(stage.troubled).toHaveLength(3)
+      stage.fetching.allow([part(1)])
+      expect(stage.troubled.slice(3)).toEqual([null])
+      stage.fetching.close()
+    })
   })
 
   it('leaves a broker alone for as long as it asks', async () => {

@@ -1,8 +1,12 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 
+import { ClusterGroupLink } from '../../../adapters/kafka/cluster-group-link.ts'
+import type { Joined } from '../../../adapters/kafka/group-link.ts'
+import { encodeClaim } from '../../../adapters/kafka/group-protocol.ts'
 import { sleep, systemClock } from '../../../src/contract/clock.ts'
 import { createTopic, plainKafka, withAdmin } from '../../brokers/kafka-topics.ts'
 import { sharedKafka } from '../../brokers/shared-kafka.ts'
+import { clientUnderTest } from './client-under-test.ts'
 import { LIMIT_MS, publish, specOf, TestMember, topicName } from './test-member.ts'
 
 let brokers: string[] = []
@@ -99,6 +103,40 @@ describe('a member of a group', () => {
     await one.owns(...kept)
     await two.owns(...[0, 1, 2, 3].map((n) => `${topic}/${n}`).filter((n) => !kept.includes(n)))
     expect(one.told.filter((text) => text.startsWith('lost'))).toEqual([])
+  })
+
+  it('keeps what it has while it waits for one that takes longer than a session to come back', async () => {
+    const topic = await madeTopic(2)
+    const spec = specOf([topic], { rebalanceTimeoutMs: 30_000 })
+    const slow = new ClusterGroupLink({
+      client: await clientUnderTest({ brokers }),
+      clock: systemClock,
+      ...spec,
+    })
+    const soon = (): number => systemClock.now() + LIMIT_MS
+    const metadata = encodeClaim({ topics: [topic], generation: -1, owned: [] })
+    const come = (id: string): Promise<Joined> =>
+      slow.join(id, [{ name: 'holdfast', metadata }], soon())
+    await slow.open(soon())
+    try {
+      const one = await join(brokers, spec)
+      const first = await come('')
+      await slow.sync(first.member, new Map(), soon())
+      // What it gave up makes it join again; the other one is alive, and comes back late.
+      await one.was('yielded 2')
+      for (let times = 0; times < 9; times++) {
+        await slow.heartbeat(first.member, soon()).catch(() => undefined)
+        await sleep(systemClock, 1_000)
+      }
+      expect(one.told.filter((text) => /^(lost|assigned 3)/.test(text))).toEqual([])
+      const back = await come(first.member.id)
+      await slow.sync(back.member, new Map(), soon())
+      await one.was('assigned 3')
+      expect(one.told.filter((text) => text.startsWith('lost'))).toEqual([])
+      await slow.leave(back.member, soon())
+    } finally {
+      await slow.close(soon())
+    }
   })
 
   it('lets the others have what it leaves', async () => {

@@ -4,6 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { ClusterAdmin } from '../../../adapters/kafka/cluster-admin.ts'
 import { systemClock, systemRandom } from '../../../src/contract/clock.ts'
 import { sharedKafkaCluster } from '../../brokers/shared-kafka.ts'
+import { specOf, TestMember } from './test-member.ts'
 
 const cluster = await sharedKafkaCluster()
 const kafka = new Kafka({ brokers: [...cluster.brokers], logLevel: logLevel.NOTHING })
@@ -49,5 +50,30 @@ describe('the admin of a cluster that lost a broker', () => {
       await cluster.untilAllUp()
     }
     await expect.poll(() => leaders(orphan), { timeout: 60_000 }).not.toContain(null)
+  })
+})
+
+describe('a consumer of a topic that lost a leader', () => {
+  it('says so until it has one again', async () => {
+    const topic = `${orphan}-consumed`
+    await admin.createTopic(topic, { partitions: 3, replication: 1, config: {} })
+    await expect.poll(() => leaders(topic)).not.toContain(null)
+    const member = await TestMember.join(cluster.brokers, specOf([topic]))
+    const gone = 0
+    const node = cluster.node((await leaders(topic))[gone] as number)
+    try {
+      await member.owns(...[0, 1, 2].map((partition) => `${topic}/${partition}`))
+      await node.kill()
+      await member.was(`partition ${gone} of topic "${topic}" could not be read`)
+    } finally {
+      await node.start()
+    }
+    try {
+      await member.was('all is read')
+    } finally {
+      await member.leave()
+      await cluster.untilAllUp()
+      await admin.deleteTopic(topic)
+    }
   })
 })

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest'
 
 import type { ConsumerCallbacks, TopicPartition } from '../../../adapters/kafka/driver.ts'
-import type { GroupLink, Joined, Member } from '../../../adapters/kafka/group-link.ts'
+import type {
+  GroupLink,
+  HeartbeatLink,
+  Joined,
+  Member,
+} from '../../../adapters/kafka/group-link.ts'
 import {
   decodeAssignment,
   decodeClaim,
@@ -22,6 +27,7 @@ function brokerError(code: number, type: string): Error {
 }
 
 const rebalancing = (): Error => brokerError(27, 'REBALANCE_IN_PROGRESS')
+const overtaken = (): Error => brokerError(22, 'ILLEGAL_GENERATION')
 const unknownMember = (): Error => brokerError(25, 'UNKNOWN_MEMBER_ID')
 const notCoordinator = (): Error => brokerError(16, 'NOT_COORDINATOR_FOR_GROUP')
 const away = (): Error => Object.assign(new Error('gone'), { name: 'KafkaJSConnectionError' })
@@ -85,6 +91,22 @@ class FakeLink implements Partial<GroupLink> {
     this.asked.push('beat')
     const trouble = this.beats.shift()
     if (trouble !== undefined) await trouble()
+  }
+
+  /** What heartbeats beside a join do. */
+  besideBeats: () => Promise<void> = () => Promise.reject(away())
+  readonly besideOf: Member[] = []
+  openBeside = 0
+
+  beside(): HeartbeatLink {
+    this.openBeside++
+    return {
+      heartbeat: (member) => {
+        this.besideOf.push(member)
+        return this.besideBeats()
+      },
+      close: async () => void this.openBeside--,
+    }
   }
 
   async leave({ id }: Member): Promise<void> {
@@ -287,6 +309,31 @@ describe('a membership', () => {
     expect(stage.membership.memberOf(1)).toBeNull()
   })
 
+  it('joins for another generation when it is asked to, and keeps what it has', async () => {
+    const stage = await new Stage().started()
+    stage.membership.renew()
+    await stage.clock.advance(100)
+    expect(stage.told.slice(1)).toEqual(['revoking 1', 'assigned 2: orders/0 orders/1'])
+    expect(stage.membership.memberOf(2)).toEqual({ id: 'm1', generation: 2 })
+  })
+
+  it('loses everything when the group went on without it, and comes back as who it is', async () => {
+    const stage = await new Stage().started()
+    stage.link.beats = [fails(overtaken)]
+    await stage.clock.advance(1_000)
+    expect(stage.told.slice(1)).toEqual(['lost 1', 'assigned 2: orders/0 orders/1'])
+    expect(stage.link.claims.at(-1)).toMatchObject({ generation: -1, owned: [] })
+    expect(stage.membership.memberOf(2)?.id).toBe('m1')
+  })
+
+  it('comes back as who it is when what comes of a join is overtaken by the next one', async () => {
+    const stage = new Stage()
+    stage.link.syncs = [fails(overtaken)]
+    await stage.started()
+    expect(stage.membership.memberOf(1)?.id).toBe('m1')
+    expect(stage.link.asked).toEqual(['join ', 'sync', 'join m1', 'sync'])
+  })
+
   it('knows by its own clock when the group must have given it up', async () => {
     const stage = await new Stage().started()
     stage.link.beats = Array.from({ length: 1_000 }, () => fails(away))
@@ -343,6 +390,92 @@ describe('a membership', () => {
     await stage.clock.advance(1_000)
     expect(stage.membership.isJoining).toBe(false)
     expect(stage.last).toBe('assigned 2: orders/0 orders/1')
+  })
+
+  describe('whose join is not answered', () => {
+    /** A member that was told of a rebalance, and whose join waits until it is let in. */
+    async function joining(): Promise<{ stage: Stage; answer: () => Promise<void> }> {
+      const stage = await new Stage().started()
+      const { link, clock } = stage
+      const join = link.join.bind(link)
+      let letIn = (): void => undefined
+      const open = new Promise<void>((resolve) => (letIn = resolve))
+      link.join = async (...args) => {
+        await open
+        return join(...args)
+      }
+      link.beats = [fails(rebalancing)]
+      await clock.advance(200)
+      expect(stage.membership.isJoining).toBe(true)
+      return {
+        stage,
+        answer: async () => {
+          letIn()
+          await clock.settle()
+        },
+      }
+    }
+
+    it('lets go after a session in which the coordinator has not heard of it', async () => {
+      const { stage } = await joining()
+      await stage.clock.advance(5_900)
+      expect(stage.told).not.toContain('lost 1')
+      await stage.clock.advance(100)
+      expect(stage.last).toBe('lost 1')
+      expect(stage.membership.memberOf(1)).toBeNull()
+      expect(stage.link.openBeside).toBe(0)
+    })
+
+    it('keeps what it has as long as the coordinator hears of it on another connection', async () => {
+      const { stage, answer } = await joining()
+      stage.link.besideBeats = fails(rebalancing)
+      await stage.clock.advance(10_000)
+      expect(stage.last).toBe('revoking 1')
+      expect(stage.link.besideOf[0]).toEqual({ id: 'm1', generation: 1 })
+      expect(stage.link.besideOf.length).toBeLessThan(8)
+      await answer()
+      expect(stage.last).toBe('assigned 2: orders/0 orders/1')
+      expect(stage.link.openBeside).toBe(0)
+    })
+
+    it('lets go at once when it is not a member any more', async () => {
+      const { stage } = await joining()
+      stage.link.besideBeats = fails(unknownMember)
+      await stage.clock.advance(2_100)
+      expect(stage.last).toBe('lost 1')
+    })
+
+    it('lets go after a session when the answer was lost', async () => {
+      const { stage } = await joining()
+      stage.link.besideBeats = fails(overtaken)
+      await stage.clock.advance(5_900)
+      expect(stage.told).not.toContain('lost 1')
+      await stage.clock.advance(100)
+      expect(stage.last).toBe('lost 1')
+    })
+
+    it('joins again when it lost what the others think is still to be finished', async () => {
+      const { stage, answer } = await joining()
+      stage.link.given = [part(0)]
+      await stage.clock.advance(6_100)
+      await answer()
+      await stage.clock.advance(100)
+      expect(stage.told.slice(-2)).toEqual(['revoking 2', 'assigned 3: orders/0'])
+      expect(stage.link.claims.map(({ owned }) => owned.length)).toEqual([0, 2, 1])
+    })
+
+    it('is heard of under its new generation while it waits for what it gets', async () => {
+      const { stage, answer } = await joining()
+      stage.link.besideBeats = () => Promise.resolve()
+      stage.link.syncs = [() => new Promise(() => undefined)]
+      await answer()
+      await stage.clock.advance(8_000)
+      expect(stage.link.besideOf.at(-1)).toEqual({ id: 'm1', generation: 2 })
+      expect(stage.told).not.toContain('lost 1')
+      const closing = stage.membership.close(stage.clock.now() + 1_000)
+      await stage.clock.run(closing)
+      expect(stage.link.openBeside).toBe(0)
+    })
   })
 
   it('does not take the coordinator by storm when nothing but joining again is left', async () => {

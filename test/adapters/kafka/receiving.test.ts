@@ -151,6 +151,37 @@ describe('what is handed over', () => {
     await stage.close()
   })
 
+  it.each([
+    ['keys', { key: 'x'.repeat(100_000) }],
+    ['headers', { headers: [['h', 'x'.repeat(100_000)]] }],
+  ] as const)('counts bytes of %s as those of values, and gives them back', async (_, given) => {
+    const stage = new ReceivingStage()
+    stage.driver.append('orders/0', numbers(20), given)
+    await stage.receive({ maxHeld: { bytes: 1_000_000 } })
+    for (let done = 0; done < 20;) {
+      const held = [...stage.listener.held]
+      expect(held.length).toBeGreaterThanOrEqual(Math.min(5, 20 - done))
+      expect(held.length).toBeLessThan(10)
+      for (const one of held) stage.listener.ack(one)
+      done += held.length
+      await stage.clock.settle()
+    }
+    expect(stage.bodies).toEqual(numbers(20))
+    await stage.close()
+  })
+
+  it('reads no further when keys or headers of what waits are large', async () => {
+    const stage = await new ReceivingStage().receive()
+    stage.receiver.pause()
+    stage.driver.append('orders/0', numbers(20), { headers: [['h', 'x'.repeat(100_000)]] })
+    await stage.clock.settle()
+    expect(stage.driver.consumer.paused).toContain('orders/0')
+    stage.receiver.resume()
+    await stage.clock.settle()
+    expect(stage.bodies).toEqual(numbers(20))
+    await stage.close()
+  })
+
   it('stops at pause, also what is read meanwhile, and goes on at resume', async () => {
     const stage = await new ReceivingStage().receive()
     stage.receiver.pause()
@@ -690,6 +721,42 @@ describe('retry topics', () => {
     await stage.close()
   })
 
+  it('come when they are due, whatever else was lost meanwhile', async () => {
+    const stage = new ReceivingStage()
+    stage.levels = [5_000, 6_000].map((levelMs) => ({ topic: retryOf(levelMs), levelMs }))
+    const parts = [part(0, retryOf(5_000)), part(0, retryOf(6_000))]
+    await stage.receive({ parts })
+    for (const { topic } of parts) stage.driver.append(`${topic}/0`, [topic])
+    await stage.clock.advance(3_000)
+    stage.driver.consumer.assign([parts[1]!])
+    await stage.clock.advance(2_900)
+    expect(stage.bodies).toEqual([])
+    await stage.clock.advance(200)
+    expect(stage.bodies).toEqual([retryOf(6_000)])
+    await stage.close()
+  })
+
+  it('are not waited for any more when they are lost', async () => {
+    const stage = new ReceivingStage()
+    const [day, week] = [86_400_000, 7 * 86_400_000]
+    stage.levels = [day, week].map((levelMs) => ({ topic: retryOf(levelMs), levelMs }))
+    const parts = [part(0, retryOf(day)), part(0, retryOf(week))]
+    await stage.receive({ parts })
+    const before = stage.clock.timers
+    stage.driver.append(`${retryOf(day)}/0`, ['in a day'])
+    await stage.clock.settle()
+    stage.driver.append(`${retryOf(week)}/0`, ['in a week'])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before + 1)
+    stage.driver.consumer.assign([parts[1]!])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before + 1)
+    stage.driver.consumer.assign([])
+    await stage.clock.advance(1_000)
+    expect(stage.clock.timers).toBe(before)
+    await stage.close()
+  })
+
   it('wait no longer than their delay, however far ahead the broker is in time', async () => {
     const stage = new ReceivingStage()
     stage.levels = [{ topic: retryOf(5_000), levelMs: 5_000 }]
@@ -747,6 +814,34 @@ describe('a log that lost something', () => {
     expect(stage.warned('kafka.data-loss')).toBe(true)
     await stage.clock.advance(1_000)
     expect(stage.committed()).toBe(3n)
+    await stage.close()
+  })
+})
+
+describe('reading that does not get on', () => {
+  it('is a weakness until it does, whatever is assigned meanwhile', async () => {
+    const stage = await new ReceivingStage().receive()
+    const { consumer } = stage.driver
+    consumer.callbacks.troubled(1, 'its leader is away')
+    expect(stage.healths.at(-1)).toEqual(['weak', 'its leader is away'])
+    consumer.assign([part(0), part(1)])
+    expect(stage.healths.at(-1)).toEqual(['weak', 'its leader is away'])
+    consumer.callbacks.troubled(2, null)
+    expect(stage.healths.at(-1)).toEqual(['up', null])
+    await stage.close()
+  })
+
+  it('is over with the membership it is of', async () => {
+    const stage = await new ReceivingStage().receive()
+    const { consumer } = stage.driver
+    consumer.callbacks.troubled(1, 'its leader is away')
+    consumer.callbacks.failed(new HoldfastError('connection-lost', 'it crashed'))
+    await stage.clock.settle()
+    expect(stage.healths.at(-1)).toEqual(['away', 'it crashed'])
+    await stage.clock.advance(1_000)
+    expect(stage.healths.at(-1)).toEqual(['up', null])
+    consumer.callbacks.troubled(1, 'the one before')
+    expect(stage.healths.at(-1)).toEqual(['up', null])
     await stage.close()
   })
 })

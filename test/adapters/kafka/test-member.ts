@@ -134,6 +134,10 @@ export class TestMember implements ConsumerCallbacks {
     this.onOutOfRange(part, log)
   }
 
+  troubled(_epoch: number, trouble: string | null): void {
+    this.told.push(trouble ?? 'all is read')
+  }
+
   failed(error: HoldfastError): void {
     this.failures.push(error)
   }

@@ -172,6 +172,34 @@ describe('provisioning', () => {
     expect(codes(await strict.provision())).toContain('error kafka.replication orders')
   })
 
+  it.each([
+    ['orders.billing.dead', 1_000_000],
+    ['orders.billing.dead', 5_000_000],
+    ['orders.billing.retry.1000', 5_008_191],
+  ])(
+    'names %s that takes %d bytes as one without room, as an error when strict',
+    async (name, bytes) => {
+      const stage = new Stage().withSource([0n])
+      const { admin } = stage
+      admin.topic('orders').config['max.message.bytes'] = '5000000'
+      await stage.provision()
+      expect(codes(await stage.provision())).toEqual([])
+      admin.topic(name).config['max.message.bytes'] = String(bytes)
+      expect(codes(await stage.provision())).toEqual([`warning kafka.max-message-bytes ${name}`])
+      for (const mode of ['create', 'verify'] as const) {
+        const [found, ...others] = await new Stage({ strict: true }, admin).provision({}, mode)
+        expect(found).toMatchObject({
+          severity: 'error',
+          subject: name,
+          declared: 'at least 5008192',
+        })
+        expect(others).toEqual([])
+      }
+      admin.topic(name).config['max.message.bytes'] = '5008192'
+      expect(codes(await stage.provision())).toEqual([])
+    },
+  )
+
   it('does not refuse to start with strict because a copy is away', async () => {
     const stage = new Stage({ strict: true })
     await stage.provision()

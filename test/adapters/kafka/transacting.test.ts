@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 
 import type { ReceiverOptions } from '../../../adapters/kafka/receiver.ts'
 import type { TopicLayout } from '../../../adapters/kafka/topics.ts'
-import { CapabilityError } from '../../../src/contract/errors.ts'
+import { CapabilityError, HoldfastError } from '../../../src/contract/errors.ts'
 import { NO_HEADERS, type Envelope } from '../../../src/contract/message.ts'
 import { numbers, part, ReceivingStage } from './receiving-stage.ts'
 
@@ -166,6 +166,30 @@ describe('a transaction', () => {
     open()
     expect(await running).toBe('committed')
     expect(stage.committed()).toBe(2n)
+    await stage.close()
+  })
+
+  it('waits for another generation when a commit was not answered', async () => {
+    const stage = await Stage.with(3)
+    stage.driver.commitTroubles = [new HoldfastError('timeout', 'no answer')]
+    stage.ack('0')
+    await stage.clock.advance(1_000)
+    expect(stage.driver.consumer.renewed).toBe(1)
+    expect(await stage.transact(['1'], [message('a')])).toBe('aborted')
+    expect(stage.written).toEqual([])
+    stage.driver.consumer.assign([part(0)])
+    expect(await stage.transact(['1'], [message('a')])).toBe('committed')
+    expect([stage.committed(), stage.driver.consumer.renewed]).toEqual([2n, 1])
+    await stage.close()
+  })
+
+  it('does not mind a commit that was refused', async () => {
+    const stage = await Stage.with(3)
+    stage.driver.commitTroubles = [new HoldfastError('unavailable', 'being divided anew')]
+    stage.ack('0')
+    await stage.clock.advance(1_000)
+    expect(await stage.transact(['1'], [message('a')])).toBe('committed')
+    expect(stage.driver.consumer.renewed).toBe(0)
     await stage.close()
   })
 
