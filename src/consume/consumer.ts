@@ -15,7 +15,7 @@ import { Pauses } from './pauses.ts'
 import { type GivenOptions, resolveOptions, type Settings } from './settings.ts'
 import { type Live, ShutDown } from './shut-down.ts'
 import { startUp } from './start-up.ts'
-import { after, type Eventually } from './value-or-promise.ts'
+import type { Eventually } from './value-or-promise.ts'
 
 /** Bound of a call that waits. */
 export interface WithinOptions {
@@ -128,13 +128,27 @@ export class ReliableConsumer<T extends Consumed = Consumed, Tx = never> {
     return this.drain()
   }
 
-  /** One delivery for handlers of single messages; more for batches and transactions. */
+  /**
+   * One delivery for handlers of single messages; more for batches and transactions. Its steps follow
+   * one another as methods: a function made for what comes next would be made for every message.
+   */
   #process(parts: Parts, slice: readonly Held[], generation: number): Eventually<void> {
-    return after(openAll(slice, parts.opening), () =>
-      after(parts.starts?.count(slice), () =>
-        after(parts.claims.run(slice, parts.work), () => this.#settle(parts, slice, generation)),
-      ),
-    )
+    const opened = openAll(slice, parts.opening)
+    if (opened instanceof Promise) return opened.then(() => this.#count(parts, slice, generation))
+    return this.#count(parts, slice, generation)
+  }
+
+  #count(parts: Parts, slice: readonly Held[], generation: number): Eventually<void> {
+    const counted = parts.starts?.count(slice)
+    if (counted instanceof Promise) return counted.then(() => this.#claim(parts, slice, generation))
+    return this.#claim(parts, slice, generation)
+  }
+
+  #claim(parts: Parts, slice: readonly Held[], generation: number): Eventually<void> {
+    const handled = parts.claims.run(slice, parts.work)
+    if (handled instanceof Promise)
+      return handled.then(() => this.#settle(parts, slice, generation))
+    return this.#settle(parts, slice, generation)
   }
 
   #settle(

@@ -3,6 +3,7 @@ import type { ConsumedTopic } from './consumed-topic.ts'
 import type { Tried } from './decide.ts'
 import type { Execution } from './execution.ts'
 import { Fifo } from './fifo.ts'
+import { HeldList } from './held-list.ts'
 import type { Lane } from './lanes.ts'
 import type { ReceivedMessage } from './message.ts'
 import type { Outcome } from './outcome.ts'
@@ -10,7 +11,7 @@ import type { Outcome } from './outcome.ts'
 /** A source as assigned to us once, and what is held of it. */
 export class Assignment {
   readonly source: Source
-  readonly held: Set<Held> = new Set()
+  readonly held: HeldList = new HeldList()
   /** What may start, in order. */
   readonly ready: Fifo<Held> = new Fifo()
   /** Slices of it that have not ended. */
@@ -47,7 +48,11 @@ export class Held implements Tried {
   /** May have been handled before, so its starts are counted durably where a store can. */
   suspect: boolean
 
+  /** Its neighbours in what its source holds. */
+  older: Held | null = null
+  newer: Held | null = null
   lane: Lane | null = null
+  /** Its neighbours in its lane. */
   previous: Held | null = null
   next: Held | null = null
   place: Place = 'queued'

@@ -133,21 +133,36 @@ export class Lanes {
   }
 
   #slice(want: number, heads: number): Held[] {
-    const slice: Held[] = []
+    const first = this.#nextHead(true)
+    if (first === null) return []
+    // Most slices are of one, and an array that is pushed to has room for many.
+    const slice = [first]
+    if (first.alone) return slice
     const most = Math.min(want, heads)
     while (slice.length < most) {
-      const held = this.#turns.peek()
-      if (held === undefined || (held.alone && slice.length > 0)) break
-      this.#turns.shift()
-      if (held.place !== 'ready') continue
-      this.#start(held, slice)
-      if (held.alone) return slice
+      const head = this.#nextHead(false)
+      if (head === null) break
+      slice.push(head)
     }
     for (let at = 0; at < slice.length && slice.length < want; at++) {
       const follower = (slice[at] as Held).next
-      if (follower?.place === 'queued' && !follower.alone) this.#start(follower, slice)
+      if (follower?.place !== 'queued' || follower.alone) continue
+      this.#start(follower)
+      slice.push(follower)
     }
     return slice
+  }
+
+  /** The next one whose turn it is, started; `null`: there is none, or it has to be first of its slice. */
+  #nextHead(isFirst: boolean): Held | null {
+    for (;;) {
+      const held = this.#turns.peek()
+      if (held === undefined || (held.alone && !isFirst)) return null
+      this.#turns.shift()
+      if (held.place !== 'ready') continue
+      this.#start(held)
+      return held
+    }
   }
 
   #isDue(held: Held): void {
@@ -156,11 +171,10 @@ export class Lanes {
     this.#reopen(held)
   }
 
-  #start(held: Held, slice: Held[]): void {
+  #start(held: Held): void {
     held.place = 'running'
     held.executing = true
     if (held.lane !== null) held.lane.executing++
-    slice.push(held)
   }
 
   #reopen(held: Held): void {

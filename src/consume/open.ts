@@ -2,7 +2,7 @@ import type { Clock } from '../contract/clock.ts'
 import { CodecError, HoldfastError, SchemaError } from '../contract/errors.ts'
 import type { Emit } from '../contract/events.ts'
 import { ownHeaders } from '../contract/headers.ts'
-import type { Envelope } from '../contract/message.ts'
+import type { Envelope, Headers } from '../contract/message.ts'
 import type { UuidSource } from '../contract/uuid.ts'
 import type { AnySchema } from './consumed-topic.ts'
 import type { DeadReason } from './dead-reasons.ts'
@@ -65,13 +65,7 @@ function readOwnHeaders(held: Held, { group, emit }: OpenOptions): void {
   const { envelope, attempt } = delivery
   held.opened = true
   held.made = Math.max(0, attempt - 1)
-  for (const [name, value] of envelope.headers) {
-    if (!name.startsWith('holdfast-') || typeof value !== 'string') continue
-    if (name === ownHeaders.attempt) held.made = Math.max(held.made, wholeNumber(value, 0))
-    else if (name === ownHeaders.remaining) held.remainingMs = wholeNumber(value, 0)
-    else if (name === ownHeaders.expires)
-      held.expiresMs = wholeNumber(value, Number.MAX_SAFE_INTEGER)
-  }
+  if (envelope.headers.length > 0) readHeaders(held, envelope.headers)
   if (!emit.wants('message.delivered')) return
   emit({
     type: 'message.delivered',
@@ -82,6 +76,16 @@ function readOwnHeaders(held: Held, { group, emit }: OpenOptions): void {
     at: delivery.at,
     redelivered: delivery.redelivered !== 'no',
   })
+}
+
+function readHeaders(held: Held, headers: Headers): void {
+  for (const [name, value] of headers) {
+    if (!name.startsWith('holdfast-') || typeof value !== 'string') continue
+    if (name === ownHeaders.attempt) held.made = Math.max(held.made, wholeNumber(value, 0))
+    else if (name === ownHeaders.remaining) held.remainingMs = wholeNumber(value, 0)
+    else if (name === ownHeaders.expires)
+      held.expiresMs = wholeNumber(value, Number.MAX_SAFE_INTEGER)
+  }
 }
 
 /** A header that is not what we write is somebody else's and does not count. */

@@ -154,12 +154,14 @@ export class Pump {
 
   /** The place is free again when every handler of the slice has really ended. */
   #end(slice: readonly Held[]): void {
+    const first = slice[0] as Held
+    if (slice.length > 1 || !hasEnded(first)) return this.#endEach(slice)
+    this.#options.holdings.ended(first)
+    this.#free(slice)
+  }
+
+  #endEach(slice: readonly Held[]): void {
     const { holdings } = this.#options
-    const [first] = slice
-    if (slice.length === 1 && first !== undefined && hasEnded(first)) {
-      holdings.ended(first)
-      return this.#free(slice)
-    }
     let open = 1
     const end = (): void => {
       if (--open === 0) this.#free(slice)

@@ -67,7 +67,7 @@ export class ShutDown {
     const { parts, stopping } = this.#live
     for (const assignment of parts.holdings.assignments) {
       assignment.leaving = true
-      for (const held of assignment.held) held.execution?.abort(reason)
+      for (const held of [...assignment.held]) held.execution?.abort(reason)
     }
     stopping.abort(reason)
   }

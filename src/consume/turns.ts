@@ -87,12 +87,12 @@ export class Turns {
 
   /** Its place is taken. */
   started(slice: readonly Held[]): void {
-    for (const assignment of sourcesOf(slice)) assignment.places++
+    count(slice, 1)
   }
 
   /** Its place is free again. */
   ended(slice: readonly Held[]): void {
-    for (const assignment of sourcesOf(slice)) assignment.places--
+    count(slice, -1)
   }
 
   /** Everything that is ready, in no particular order. */
@@ -121,9 +121,8 @@ export class Turns {
   }
 }
 
-/** Each source of a slice once. */
-function sourcesOf(slice: readonly Held[]): Iterable<Assignment> {
-  const [first] = slice
-  if (slice.length === 1 && first !== undefined) return [first.assignment]
-  return new Set(slice.map(({ assignment }) => assignment))
+/** Each source of a slice has one place of it. */
+function count(slice: readonly Held[], by: 1 | -1): void {
+  if (slice.length === 1) (slice[0] as Held).assignment.places += by
+  else for (const one of new Set(slice.map(({ assignment }) => assignment))) one.places += by
 }

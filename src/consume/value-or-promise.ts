@@ -9,8 +9,3 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
     typeof (value as { then?: unknown }).then === 'function'
   )
 }
-
-/** Goes on with `next` as soon as the step is through: now, or when its promise resolves. */
-export function after<T, R>(step: Eventually<T>, next: (value: T) => Eventually<R>): Eventually<R> {
-  return step instanceof Promise ? step.then(next) : next(step)
-}
