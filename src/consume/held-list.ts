@@ -24,9 +24,10 @@ export class HeldList implements Iterable<Held> {
     this.#size++
   }
 
-  /** It is in this list, and may be added again. */
+  /** Nothing when it is not in this list any more. It may be added again. */
   delete(held: Held): void {
     const { older, newer } = held
+    if (older === null && this.#oldest !== held) return
     if (older === null) this.#oldest = newer
     else older.newer = newer
     if (newer === null) this.#newest = older

@@ -41,6 +41,15 @@ describe('what is held of a source', () => {
     expect(placesOf(assignment, all)).toEqual([2, 0])
   })
 
+  it('loses nothing by what goes twice', () => {
+    const { assignment, all } = holding(3)
+    const [, second] = all
+    assignment.held.delete(second!)
+    assignment.held.delete(second!)
+    expect(placesOf(assignment, all)).toEqual([0, 2])
+    expect(assignment.held.size).toBe(2)
+  })
+
   it('leaves nothing behind in what has gone, which would keep its neighbours in memory', () => {
     const { assignment, all } = holding(3)
     const [, second] = all
