@@ -111,9 +111,13 @@ export class RelayPump implements RowOwner {
     }
   }
 
-  until({ stored: { bucket } }: RelayRow): Deadline {
-    const { leases } = this.#options
-    return leases.of(bucket) === undefined ? Number.NEGATIVE_INFINITY : leases.until
+  until(row: RelayRow): Deadline {
+    return this.#isOurs(row) ? this.#options.leases.until : Number.NEGATIVE_INFINITY
+  }
+
+  /** By the right under which it was read: another relay may have sent it since, where that was lost and had again. */
+  #isOurs({ stored: { bucket }, lease }: RelayRow): boolean {
+    return this.#options.leases.of(bucket)?.epoch === lease.epoch
   }
 
   confirmed(row: RelayRow): void {
@@ -125,9 +129,8 @@ export class RelayPump implements RowOwner {
   }
 
   failed(row: RelayRow, error: HoldfastError): void {
-    const { rows, leases } = this.#options
-    const isOurs = leases.of(row.stored.bucket) !== undefined
-    if (this.#stopping || !isOurs || !rows.isHead(row)) {
+    const { rows } = this.#options
+    if (this.#stopping || !this.#isOurs(row) || !rows.isHead(row)) {
       rows.giveBack(row)
     } else if (isPoison(error)) this.#refused(row, error)
     else {

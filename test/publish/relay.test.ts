@@ -591,6 +591,29 @@ describe('leases', () => {
     expect([rig.sent, stage.pending]).toEqual([[], 1])
   })
 
+  it('that were lost and are had again do not send what was read before', async () => {
+    const stage = new RelayStage()
+    await stage.append('a')
+    const topics = { orders: { groups: ['g'] } }
+    const given = { ...confirming, topics, leaseMs: 3_000, sendTimeoutMs: 60_000 }
+    const sleeper = stage.idle(given)
+    sleeper.broker.finding = () => new Promise(() => undefined)
+    await stage.clock.run(sleeper.relay.start())
+    await stage.clock.advance(100)
+    const { lease } = sleeper.store
+    sleeper.store.lease = () => Promise.reject(new Error('away'))
+    const heir = await stage.relay({ ...confirming, leaseMs: 3_000 })
+    await stage.clock.advance(10_000)
+    expect([heir.sent, stage.pending]).toEqual([['a'], 0])
+    await stage.clock.run(heir.relay.drain())
+    sleeper.store.lease = lease
+    await stage.clock.advance(5_000)
+    sleeper.broker.finding = () => Promise.resolve([])
+    await stage.append('b')
+    await stage.clock.advance(10_000)
+    expect([sleeper.sent, stage.pending]).toEqual([['b'], 0])
+  })
+
   it('bound how long the broker may take for a row', async () => {
     const stage = new RelayStage()
     await stage.append('a')
