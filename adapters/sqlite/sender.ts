@@ -102,7 +102,10 @@ export class SqliteSender implements Sender {
         const calls = this.#next()
         this.#taken = calls.length
         this.#knownBad = this.#bad
-        return { insertion, refusals: calls.map((call) => insertion.store(call)) }
+        const refusals = calls.map((call) => insertion.store(call))
+        // Told before the COMMIT too, so that whoever claims the rows shares it.
+        this.#tellRows(insertion)
+        return { insertion, refusals }
       },
       done: ({ insertion, refusals }) => this.#stored(insertion, refusals),
       failed: (error) => this.#failed(error as HoldfastError),
@@ -135,6 +138,12 @@ export class SqliteSender implements Sender {
     for (const [queue, change] of insertion.changed) this.#options.file.nudges.tell(queue, change)
     for (const [index, { envelopes, report }] of calls.entries()) {
       tell(report, envelopes.length, refusals[index] as readonly Refusal[])
+    }
+  }
+
+  #tellRows({ changed }: Insertion): void {
+    for (const [queue, change] of changed) {
+      if (change === 'rows') this.#options.file.nudges.tell(queue, change)
     }
   }
 

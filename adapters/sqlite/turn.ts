@@ -9,7 +9,10 @@ export interface Job<T> {
   readonly deadline: Deadline
   /** How long it may wait for a transaction to ride along with, in milliseconds. Default 0: it begins one. */
   readonly patienceMs?: number
-  /** Synchronous, and changes nothing but the database: it may run again after a rollback. */
+  /**
+   * Synchronous, and changes nothing but the database: it may run again after a rollback. Jobs that it
+   * makes somebody add to the writer are part of the same transaction.
+   */
   run(db: Prepared): T
   /** Called right after the COMMIT. */
   done(value: T): void
@@ -44,6 +47,8 @@ export class Turn {
   readonly #file: string
   readonly #holds: Part<Hold>[] = []
   #jobs: Part<Job<unknown>>[] = []
+  /** Those that run now; others may still join them. */
+  #running: Job<unknown>[] | null = null
 
   constructor(db: Prepared, file: string) {
     this.#db = db
@@ -72,12 +77,12 @@ export class Turn {
   }
 
   /** Runs the jobs; returns those that have to run alone, `null` when the transaction is lost with them. */
-  run(jobs: readonly Job<unknown>[]): readonly Job<unknown>[] | null {
+  run(jobs: Job<unknown>[]): readonly Job<unknown>[] | null {
     if (jobs.length === 0) return []
     const guarded = this.#holds.length > 0
     try {
       if (guarded) this.#db.run('SAVEPOINT holdfast_jobs')
-      this.#jobs = jobs.map((work) => ({ work, value: work.run(this.#db) }))
+      this.#runAll(jobs)
       if (guarded) this.#db.run('RELEASE holdfast_jobs')
       return []
     } catch (error) {
@@ -91,6 +96,21 @@ export class Turn {
       if (guarded || jobs.length > 1) return jobs
       for (const job of jobs) job.failed(named)
       return null
+    }
+  }
+
+  /** Takes a job along that is called for by one that runs now; false when none runs. */
+  join(job: Job<unknown>): boolean {
+    this.#running?.push(job)
+    return this.#running !== null
+  }
+
+  #runAll(jobs: Job<unknown>[]): void {
+    this.#running = jobs
+    try {
+      for (const work of jobs) this.#jobs.push({ work, value: work.run(this.#db) })
+    } finally {
+      this.#running = null
     }
   }
 

@@ -49,6 +49,7 @@ export class Writer {
   #alone: Job<unknown>[] = []
   #holds: Hold[] = []
   #pumping: Promise<void> | null = null
+  #current: Turn | null = null
   #holding = false
   #lastTurnAt: number
   #closed = false
@@ -72,6 +73,7 @@ export class Writer {
       this.#impatience.setBy(this.#options.clock.now() + patienceMs)
       return
     }
+    if (this.#current?.join(job) === true) return
     this.#jobs.push(job)
     this.#wake(job.deadline)
   }
@@ -174,6 +176,7 @@ export class Writer {
 
   async #turn(): Promise<void> {
     const turn = new Turn(this.#options.db, this.#options.file)
+    this.#current = turn
     try {
       const alone = this.#alone.shift()
       if (alone !== undefined) this.#finish(turn, [alone])
@@ -181,6 +184,8 @@ export class Writer {
     } catch (error) {
       turn.rollback()
       throw error
+    } finally {
+      this.#current = null
     }
   }
 
@@ -202,7 +207,7 @@ export class Writer {
     }
   }
 
-  #finish(turn: Turn, jobs: readonly Job<unknown>[]): void {
+  #finish(turn: Turn, jobs: Job<unknown>[]): void {
     const failed = turn.run(jobs)
     if (failed === null) return
     this.#alone.push(...failed)

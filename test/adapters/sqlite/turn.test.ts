@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Prepared } from '../../../adapters/sqlite/prepared.ts'
 import { type SqliteDatabase, type SqliteTransaction } from '../../../adapters/sqlite/index.ts'
 import { systemClock } from '../../../src/contract/clock.ts'
+import type { Envelope } from '../../../src/contract/message.ts'
 import type { ClaimResult } from '../../../src/contract/store.ts'
 import { OpenedFiles } from './opened-files.ts'
 import { envelopes, GROUP, rejection, rowsFor, send, take, TOPIC, until, words } from './stage.ts'
@@ -80,6 +81,24 @@ describe('one writer per file', () => {
     })
     for (const sending of sends) expect(words(await sending)).toEqual(['confirmed'])
     expect(commits()).toBe(1)
+  })
+
+  it('claims what it stores in the same COMMIT, and again when that one is rolled back', async () => {
+    const broker = await files.broker(file)
+    const taker = await take(broker)
+    const sender = broker.sender('publish')
+    await send(sender, envelopes(['1'], { key: null }))
+    await until(() => taker.deliveries.length === 1, 'the first delivery')
+    const commits = count('COMMIT')
+    await send(sender, envelopes(['2'], { key: null }))
+    await until(() => taker.deliveries.length === 2, 'the second delivery')
+    expect(commits()).toBe(1)
+    // One that SQLite does not take: what ran beside it runs again, without it.
+    const [good] = envelopes(['3'], { key: null })
+    const [wrong] = envelopes(['4'], { key: null })
+    const bad = { ...wrong!, timeMs: Symbol('no time') as unknown as number }
+    expect(words(await send(sender, [good!, bad as Envelope]))).toEqual(['confirmed', 'rejected'])
+    await until(() => taker.deliveries.length === 3, 'the third delivery')
   })
 
   it('lets acknowledgements ride on the COMMIT of others, but not for long', async () => {
