@@ -216,6 +216,11 @@ describe('a consumer of Kafka that takes its time', () => {
       while (performance.now() - startedAt < OFF_MS - 10_000) {
         await place.publishAll(names(100), 20)
         published += 2_000
+        // Who publishes faster than is handled would wait for the rest until the back-off is over.
+        await soon(
+          () => `${done} of ${published} handled, with 50 000 left at most`,
+          () => published - done <= 50_000,
+        )
       }
       await soon(
         () => `${done} of ${published} handled`,
